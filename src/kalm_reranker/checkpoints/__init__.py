@@ -1,0 +1,1 @@
+"""Where a model comes from (bundled, directory, hub) and what it is (fingerprint)."""

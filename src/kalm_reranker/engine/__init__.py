@@ -1,0 +1,1 @@
+"""The online path: queries against passage states."""

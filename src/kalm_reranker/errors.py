@@ -1,0 +1,93 @@
+"""Every error this package raises on purpose, as one tree.
+
+KalmRerankerError
+├── InputError (ValueError)             a value the caller gave
+│   ├── InvalidTextError                a query, document or instruction that cannot be read
+│   │   └── TextTypeError (TypeError)   ... because it is no string
+│   ├── InvalidPairError                something that is not (query, document)
+│   ├── InvalidRatioError               a compression ratio that is not allowed here
+│   ├── InvalidOptionError              any other setting: lengths, dtype, device, top_k, ...
+│   └── DataFileError                   a line of a file that cannot be read
+├── CheckpointError
+│   ├── CheckpointNotFoundError (FileNotFoundError)   no such name, directory or repository
+│   ├── CheckpointUnavailableError (OSError)          the hub could not be reached
+│   └── InvalidCheckpointError (ValueError)           found, but not what this code can run
+├── StatesMismatchError (ValueError)    passage states of another model or template
+├── NonFiniteScoreError (ArithmeticError)   NaN or infinite logits
+└── MissingExtraError (ImportError)     an optional dependency is not installed
+
+A message says what was wrong, the value got and the values allowed; `hint` says what to do next.
+"""
+
+
+class KalmRerankerError(Exception):
+    """Base of all errors of this package.
+
+    Args:
+        message: What was wrong, with the value got and the values allowed.
+        hint: The next step for the caller, one sentence; None where the message says it all.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message} Hint: {self.hint}"
+
+
+class InputError(KalmRerankerError, ValueError):
+    """A value given by the caller is not usable."""
+
+
+class InvalidTextError(InputError):
+    """A query, document or instruction cannot be tokenised or makes no sense."""
+
+
+class TextTypeError(InvalidTextError, TypeError):
+    """A query, document or instruction is not a string."""
+
+
+class InvalidPairError(InputError):
+    """An element of `pairs` is not a (query, document) pair."""
+
+
+class InvalidRatioError(InputError):
+    """A compression ratio is not a positive integer or None, or cannot be derived."""
+
+
+class InvalidOptionError(InputError):
+    """A setting (length, batch size, dtype, device, top_k, ...) is out of range."""
+
+
+class DataFileError(InputError):
+    """A file of passages cannot be read; the message names file and line."""
+
+
+class CheckpointError(KalmRerankerError):
+    """A model checkpoint cannot be used."""
+
+
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """The model is neither a known name, a directory, nor a repository on the hub."""
+
+
+class CheckpointUnavailableError(CheckpointError, OSError):
+    """The model is on the hub, but its files could not be fetched."""
+
+
+class InvalidCheckpointError(CheckpointError, ValueError):
+    """The checkpoint was found but is damaged, incomplete, or of another architecture."""
+
+
+class StatesMismatchError(KalmRerankerError, ValueError):
+    """Passage states were made by another model, tokenizer or template than the one scoring."""
+
+
+class NonFiniteScoreError(KalmRerankerError, ArithmeticError):
+    """The model produced NaN or infinite logits (usually float16 overflow)."""
+
+
+class MissingExtraError(KalmRerankerError, ImportError):
+    """An optional dependency is not installed; the message holds the install command."""

@@ -1,0 +1,26 @@
+"""From the two logits to a relevance score. Pure functions."""
+
+import math
+
+
+def margin_from_logits(yes_logit: float, no_logit: float) -> float:
+    """Returns z_yes - z_no, the log-odds of relevance."""
+    return yes_logit - no_logit
+
+
+def score_from_margin(margin: float) -> float:
+    """Returns P(yes) = exp(z_yes) / (exp(z_yes) + exp(z_no)) as sigmoid(margin).
+
+    Computed in double precision and without overflow for any finite margin, so that two
+    margins that differ keep different scores as long as a double can tell them apart.
+
+    Example:
+        >>> score_from_margin(0.0)
+        0.5
+        >>> round(score_from_margin(8.625), 8)
+        0.9998205
+    """
+    if margin >= 0:
+        return 1.0 / (1.0 + math.exp(-margin))
+    odds = math.exp(margin)
+    return odds / (1.0 + odds)

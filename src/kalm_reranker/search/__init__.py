@@ -1,0 +1,1 @@
+"""First-stage retrieval and its combination with the reranker."""
