@@ -3,6 +3,8 @@
 Source: the prompt template of the official model cards (KaLM-Reranker-V1-Nano).
 """
 
+from typing import NamedTuple
+
 # Stored beside passage states. Raise it whenever `document_text` changes: states made with
 # another template must not be scored.
 TEMPLATE_VERSION = 1
@@ -20,16 +22,41 @@ NO_WORD = "no"
 TEMPLATE_TOKENS = ("<bos>", "<start_of_turn>", "<end_of_turn>")
 
 
+class Segment(NamedTuple):
+    """A piece of the decoder text: a special token of the template, or text between them."""
+
+    text: str
+    is_template_token: bool
+
+
 def document_text(document: str) -> str:
     """Returns the encoder text of a passage. No special tokens are added to it."""
     return f"<Document>: {document}"
 
 
-def prompt_text(query: str, *, instruction: str, system_instruction: str) -> str:
-    """Returns the decoder text. Its special tokens are written out; none are added to it."""
+def prompt_segments(
+    query: str, *, instruction: str, system_instruction: str
+) -> tuple[Segment, ...]:
+    """Returns the decoder text in pieces, so that its own special tokens can be told from others.
+
+    Joined, the pieces are the prompt; no special tokens are added to it.
+    """
+    bos, start, end = (Segment(token, True) for token in TEMPLATE_TOKENS)
+    request = f"user\n{system_instruction}\n\n<Instruct>: {instruction}\n<Query>: {query}"
     return (
-        f"<bos><start_of_turn>user\n{system_instruction}\n\n"
-        f"<Instruct>: {instruction}\n"
-        f"<Query>: {query}<end_of_turn>\n"
-        f"<start_of_turn>model\n\n\n\n"
+        bos,
+        start,
+        Segment(request, False),
+        end,
+        Segment("\n", False),
+        start,
+        Segment("model\n\n\n\n", False),
     )
+
+
+def prompt_text(query: str, *, instruction: str, system_instruction: str) -> str:
+    """Returns the decoder text as one string."""
+    segments = prompt_segments(
+        query, instruction=instruction, system_instruction=system_instruction
+    )
+    return "".join(segment.text for segment in segments)

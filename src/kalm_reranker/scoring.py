@@ -1,6 +1,7 @@
 """From the two logits to a relevance score. Pure functions."""
 
 import math
+from typing import NamedTuple
 
 
 def margin_from_logits(yes_logit: float, no_logit: float) -> float:
@@ -24,3 +25,15 @@ def score_from_margin(margin: float) -> float:
         return 1.0 / (1.0 + math.exp(-margin))
     odds = math.exp(margin)
     return odds / (1.0 + odds)
+
+
+class ScoredPair(NamedTuple):
+    """A relevance score and the margin it comes from."""
+
+    score: float
+    margin: float
+
+
+def scored_pair(margin: float) -> ScoredPair:
+    """Returns a margin together with its score."""
+    return ScoredPair(score_from_margin(margin), margin)

@@ -1,0 +1,66 @@
+"""Token ids of passages to their pooled states, in batches of similar length.
+
+Shape letters: P passages, S passage tokens, C slots, D hidden width.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from kalm_reranker.encoding.batching import plan_batches
+from kalm_reranker.model.pooling import num_slots
+from kalm_reranker.model.reranker_model import RerankerModel
+
+
+def encode_passages(
+    model: RerankerModel,
+    passages: Sequence[Sequence[int]],
+    ratio: int,
+    *,
+    max_items: int,
+    token_budget: int,
+    on_progress: Callable[[int], None] = lambda count: None,
+) -> Tensor:
+    """Encodes passages and pools their states.
+
+    Args:
+        model: Runs on its own device, in its own dtype.
+        passages: Token ids of each passage, none empty.
+        ratio: Tokens per slot.
+        max_items: Most passages in a batch; 1 makes every result independent of the others.
+        token_budget: Most tokens in a batch, padding included.
+        on_progress: Called after each batch with the number of passages it held.
+
+    Returns:
+        The slots [sum of C, D] of all passages in the given order, on the model's device.
+    """
+    slot_counts = [num_slots(len(ids), ratio) for ids in passages]
+    offsets = [0]
+    for count in slot_counts:
+        offsets.append(offsets[-1] + count)
+    width = model.config.encoder.hidden_width
+    packed = torch.empty(offsets[-1], width, dtype=model.dtype, device=model.device)
+    lengths = [(len(ids),) for ids in passages]
+    for batch in plan_batches(lengths, max_items=max_items, token_budget=token_budget):
+        token_ids, mask = pad_token_ids([passages[index] for index in batch])
+        with torch.inference_mode():
+            slots, _ = model.encode(token_ids.to(model.device), mask.to(model.device), ratio)
+        for row, index in enumerate(batch):
+            packed[offsets[index] : offsets[index + 1]] = slots[row, : slot_counts[index]]
+        on_progress(len(batch))
+    return packed
+
+
+def pad_token_ids(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Returns ids [P, S] right-padded with 0, and their mask [P, S], True at tokens.
+
+    What stands at padding never reaches a result, so any known id would do.
+    """
+    longest = max(len(ids) for ids in sequences)
+    token_ids = torch.zeros(len(sequences), longest, dtype=torch.long)
+    mask = torch.zeros(len(sequences), longest, dtype=torch.bool)
+    for row, ids in enumerate(sequences):
+        token_ids[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+        mask[row, : len(ids)] = True
+    return token_ids, mask

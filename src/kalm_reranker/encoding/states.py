@@ -1,0 +1,194 @@
+"""Passage states: what is kept of passages so that queries can be scored without their text.
+
+Shape letters: P passages, C slots of a passage, D hidden width.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kalm_reranker.errors import InputError, StatesMismatchError
+from kalm_reranker.model.pooling import check_ratio, num_slots, repool_slots
+
+_REPOOL_CHUNK = 256  # passages padded together; bounds the padded copy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where passage states come from; states of another origin must not be scored together.
+
+    Args:
+        model_fingerprint: Hash of the model's config, tokenizer and weights.
+        template_version: Version of the document text.
+        max_length: Tokens at which passages were cut.
+        dtype: Dtype the encoder ran in, such as "float32".
+    """
+
+    model_fingerprint: str
+    template_version: int
+    max_length: int
+    dtype: str
+
+
+class PassageStates(Sequence["PassageStates"]):
+    """Pooled encoder states of a list of passages, packed without padding.
+
+    Args:
+        slots: [sum of C, D] states of all passages, one after another, floating dtype.
+        token_counts: Tokens of each passage before pooling; passage i has
+            ceil(token_counts[i] / compression_ratio) slots.
+        truncated: Whether each passage was cut at the length limit.
+        compression_ratio: Tokens per slot, 1 for none.
+        provenance: Where the states come from.
+
+    Raises:
+        InputError: The numbers of slots, tokens and passages do not fit together.
+    """
+
+    def __init__(
+        self,
+        slots: Tensor,
+        token_counts: Sequence[int],
+        truncated: Sequence[bool],
+        compression_ratio: int,
+        provenance: Provenance,
+    ) -> None:
+        self.slots = slots
+        self.token_counts = tuple(token_counts)
+        self.truncated = tuple(truncated)
+        self.compression_ratio = check_ratio(compression_ratio)
+        self.provenance = provenance
+        self.slot_counts = tuple(num_slots(n, self.compression_ratio) for n in self.token_counts)
+        offsets = [0]
+        for count in self.slot_counts:
+            offsets.append(offsets[-1] + count)
+        self._offsets = offsets
+        if slots.ndim != 2 or slots.shape[0] != offsets[-1]:
+            raise InputError(
+                f"slots must have shape [{offsets[-1]}, D] for these token counts at ratio "
+                f"{self.compression_ratio}; got {list(slots.shape)}."
+            )
+        if len(self.truncated) != len(self.token_counts):
+            raise InputError(
+                f"truncated must have one entry per passage ({len(self.token_counts)}); "
+                f"got {len(self.truncated)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.token_counts)
+
+    def __iter__(self) -> Iterator["PassageStates"]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, key: int | slice | Sequence[int]) -> "PassageStates":  # type: ignore[override]
+        """Returns the states of one passage, a slice, or a list of passages, as PassageStates."""
+        if isinstance(key, slice):
+            indices: Sequence[int] = range(len(self))[key]
+        elif isinstance(key, int):
+            indices = [range(len(self))[key]]
+        else:
+            indices = [range(len(self))[index] for index in key]
+        parts = [self.slots_of(index) for index in indices]
+        return PassageStates(
+            torch.cat(parts) if parts else self.slots[:0],
+            [self.token_counts[index] for index in indices],
+            [self.truncated[index] for index in indices],
+            self.compression_ratio,
+            self.provenance,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"PassageStates({len(self)} passages, {self.slots.shape[0]} slots of width "
+            f"{self.slots.shape[1]}, compression_ratio={self.compression_ratio}, "
+            f"dtype={str(self.slots.dtype).removeprefix('torch.')}, {self.num_bytes:,} bytes)"
+        )
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that the slots take."""
+        return self.slots.numel() * self.slots.element_size()
+
+    def slots_of(self, index: int) -> Tensor:
+        """Returns the slots [C, D] of passage `index`, a view."""
+        return self.slots[self._offsets[index] : self._offsets[index + 1]]
+
+    def padded(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Returns slots [P, C, D] of the named passages, right-padded with zeros, and mask [P, C].
+
+        A passage may be named more than once.
+        """
+        counts = [self.slot_counts[index] for index in indices]
+        width = max(counts, default=0)
+        slots = self.slots.new_zeros(len(indices), width, self.slots.shape[1])
+        mask = torch.zeros(len(indices), width, dtype=torch.bool)
+        for row, (index, count) in enumerate(zip(indices, counts, strict=True)):
+            slots[row, :count] = self.slots_of(index)
+            mask[row, :count] = True
+        return slots, mask.to(self.slots.device)
+
+    def repool(self, compression_ratio: int | None) -> "PassageStates":
+        """Returns states at a coarser ratio, as if the passages had been encoded at it.
+
+        Args:
+            compression_ratio: A multiple of the ratio of these states.
+
+        Raises:
+            InvalidRatioError: It is not.
+        """
+        ratio = check_ratio(compression_ratio)
+        if ratio == self.compression_ratio:
+            return self
+        parts: list[Tensor] = [self.slots[:0]]
+        for start in range(0, len(self), _REPOOL_CHUNK):
+            indices = range(start, min(start + _REPOOL_CHUNK, len(self)))
+            slots, _ = self.padded(indices)
+            counts = torch.tensor(self.token_counts[start : indices.stop], device=slots.device)
+            coarse, mask = repool_slots(slots, counts, self.compression_ratio, ratio)
+            parts.append(coarse[mask])  # [P, C, D] -> [sum of C, D], passages in order
+        return PassageStates(
+            torch.cat(parts), self.token_counts, self.truncated, ratio, self.provenance
+        )
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> "PassageStates":
+        """Returns the states on another device or in another floating dtype."""
+        slots = self.slots.to(device=device or self.slots.device, dtype=dtype or self.slots.dtype)
+        return PassageStates(
+            slots, self.token_counts, self.truncated, self.compression_ratio, self.provenance
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Iterable["PassageStates"]) -> "PassageStates":
+        """Joins states of the same origin and ratio, in order.
+
+        Raises:
+            InputError: There are no parts, or they differ in ratio.
+            StatesMismatchError: They come from different models, templates or lengths.
+        """
+        states = list(parts)
+        if not states:
+            raise InputError("concatenate needs at least one PassageStates; got none.")
+        first = states[0]
+        for other in states[1:]:
+            if other.provenance != first.provenance:
+                raise StatesMismatchError(
+                    f"States of different origin cannot be joined: {first.provenance} and "
+                    f"{other.provenance}."
+                )
+            if other.compression_ratio != first.compression_ratio:
+                raise InputError(
+                    "States of different compression ratios cannot be joined: "
+                    f"{first.compression_ratio} and {other.compression_ratio}.",
+                    hint="Repool the finer ones first.",
+                )
+        return cls(
+            torch.cat([part.slots for part in states]),
+            [count for part in states for count in part.token_counts],
+            [cut for part in states for cut in part.truncated],
+            first.compression_ratio,
+            first.provenance,
+        )

@@ -1,0 +1,94 @@
+"""Attention of T5Gemma2: the encoder's own, and the decoder's merged one.
+
+Shape letters: B batch, T queries, S or C keys, H query heads, G key/value heads, K head width,
+D hidden width. Masks are boolean, True means attend.
+
+Source: `T5Gemma2SelfAttention` and `T5Gemma2MergedAttention` of Transformers 5.23.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from kalm_reranker.model.config import StackConfig
+from kalm_reranker.model.layers import RMSNorm, rotate
+
+RotaryTables = tuple[Tensor, Tensor]  # cos, sin
+
+
+class Attention(nn.Module):
+    """Projections and head norms of one attention layer, the same for encoder and decoder."""
+
+    def __init__(self, config: StackConfig) -> None:
+        super().__init__()
+        self.num_query_heads = config.num_query_heads
+        self.num_key_value_heads = config.num_key_value_heads
+        self.head_width = config.head_width
+        self.scale = config.attention_scale
+        width, bias = config.hidden_width, config.attention_bias
+        self.q_proj = nn.Linear(width, self.num_query_heads * self.head_width, bias=bias)
+        self.k_proj = nn.Linear(width, self.num_key_value_heads * self.head_width, bias=bias)
+        self.v_proj = nn.Linear(width, self.num_key_value_heads * self.head_width, bias=bias)
+        self.o_proj = nn.Linear(self.num_query_heads * self.head_width, width, bias=bias)
+        self.q_norm = RMSNorm(self.head_width, config.norm_eps)
+        self.k_norm = RMSNorm(self.head_width, config.norm_eps)
+
+    def queries(self, hidden: Tensor, rotary: RotaryTables) -> Tensor:
+        """[B, T, D] -> [B, H, T, K], normalised and rotated."""
+        heads = self._split(self.q_proj(hidden), self.num_query_heads)
+        return rotate(self.q_norm(heads), *rotary)
+
+    def keys_values(self, hidden: Tensor, rotary: RotaryTables | None) -> tuple[Tensor, Tensor]:
+        """[B, T, D] -> keys and values [B, G, T, K]; keys normalised, and rotated if `rotary`."""
+        keys = self.k_norm(self._split(self.k_proj(hidden), self.num_key_value_heads))
+        values = self._split(self.v_proj(hidden), self.num_key_value_heads)
+        return (keys if rotary is None else rotate(keys, *rotary)), values
+
+    def passage_keys_values(self, passage_states: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of stored states [B, C, D] -> [B, G, C, K].
+
+        They carry no positions: pure functions of the state, so they can be kept per passage.
+        """
+        return self.keys_values(passage_states, rotary=None)
+
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """Softmax attention and output projection.
+
+        Args:
+            queries: [B, H, T, K].
+            keys: [B, G, S, K].
+            values: [B, G, S, K].
+            mask: Boolean, broadcastable to [B, H, T, S]; None attends everywhere.
+
+        Returns:
+            [B, T, D].
+        """
+        mixed = nn.functional.scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            attn_mask=mask,
+            scale=self.scale,
+            enable_gqa=self.num_query_heads != self.num_key_value_heads,
+        )
+        return self.o_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def _split(self, projected: Tensor, num_heads: int) -> Tensor:
+        return projected.unflatten(-1, (num_heads, self.head_width)).transpose(1, 2)
+
+
+def encoder_window(num_tokens: int, window: int, device: torch.device) -> Tensor:
+    """Returns [S, S]: which keys a token of a sliding encoder layer sees.
+
+    The window lies around the token: (W + 1) // 2 - 1 tokens back and W // 2 forward.
+    """
+    positions = torch.arange(num_tokens, device=device)
+    distance = positions.unsqueeze(1) - positions.unsqueeze(0)  # query minus key
+    return (distance < (window + 1) // 2) & (-distance < window // 2 + 1)
+
+
+def decoder_window(num_tokens: int, window: int | None, device: torch.device) -> Tensor:
+    """Returns [T, T]: causal, and in sliding layers only keys at a distance below `window`."""
+    positions = torch.arange(num_tokens, device=device)
+    distance = positions.unsqueeze(1) - positions.unsqueeze(0)
+    causal = distance >= 0
+    return causal if window is None else causal & (distance < window)

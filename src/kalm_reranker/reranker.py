@@ -1,0 +1,540 @@
+"""`KaLMReranker`: the one object that users of the package meet first."""
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Literal, NotRequired, TypedDict, overload
+
+import torch
+
+from kalm_reranker.checkpoints import Checkpoint, model_fingerprint, resolve_checkpoint
+from kalm_reranker.checkpoints.json_file import read_json_object
+from kalm_reranker.encoding.passages import encode_passages
+from kalm_reranker.encoding.states import PassageStates, Provenance
+from kalm_reranker.encoding.texts import check_documents, check_query, check_text
+from kalm_reranker.encoding.tokenizer import RerankerTokenizer, SpecialTokens, TokenizedText
+from kalm_reranker.engine.eager import EagerForward
+from kalm_reranker.engine.placement import choose_device, choose_dtype, dtype_name
+from kalm_reranker.engine.scorer import score_pairs
+from kalm_reranker.errors import (
+    InvalidOptionError,
+    InvalidPairError,
+    InvalidTextError,
+    StatesMismatchError,
+)
+from kalm_reranker.model.config import ModelConfig
+from kalm_reranker.model.pooling import check_ratio
+from kalm_reranker.model.weights import load_model
+from kalm_reranker.options import UNSET, Unset, check_count
+from kalm_reranker.progress import progress_bar
+from kalm_reranker.prompts import TEMPLATE_VERSION
+from kalm_reranker.scoring import ScoredPair, scored_pair
+from kalm_reranker.stats import RerankerStats
+
+logger = logging.getLogger(__name__)
+
+# Tokens of a batch, padding included. On a CPU a batch should stay in the cache; a GPU wants
+# enough rows to fill it.
+_TOKEN_BUDGET = {"cpu": 4_096}
+_DEFAULT_TOKEN_BUDGET = 65_536
+# Pairs whose passage states are held at once by `predict` and `rank`, which bounds their memory.
+_PAIRS_AT_ONCE = 4_096
+
+
+class RankedDocument(TypedDict):
+    """One result of `KaLMReranker.rank`."""
+
+    corpus_id: int
+    score: float
+    margin: NotRequired[float]
+    text: NotRequired[str]
+
+
+class KaLMReranker:
+    """Scores how well documents answer a query.
+
+    Args:
+        model: A short name (`pico`, `nano`, `small`, `large`, ...), a checkpoint directory, or a
+            hub id. `kalm models` lists the names.
+        device: PyTorch device; CUDA where there is one, else the CPU, if not given.
+        dtype: "float32", "bfloat16", "float16" or a torch dtype. If not given: bfloat16 on CUDA
+            and on CPUs that multiply bfloat16 natively, else float32. (The reference takes
+            float32 on every CPU.)
+        batch_size: Most passages, or pairs, in one forward pass.
+        query_max_length: Tokens a query is cut at; the prompt around it does not count. If not
+            given: the checkpoint's own value, or 512.
+        max_length: Tokens a document is cut at, its prefix included. If not given: the
+            checkpoint's own value, or 1024.
+        chunk_size: Tokens per stored state, under the reference's name; None for no pooling.
+            If not given: the checkpoint's own ratio, or 4.
+        compression_ratio: The same as `chunk_size`, under the name used everywhere else here.
+        system_instruction: Text that opens the prompt; the checkpoint's own, if not given.
+        special_tokens: "control" (as the reference): special-token text inside a query,
+            document or instruction becomes that token. "text": it stays text; choose this for
+            untrusted input.
+        deterministic: Gives every passage and every pair a forward pass of its own, so that a
+            score is bitwise the same whatever else is in the request. Slower; see
+            docs/scores.md for the cost.
+        token_budget: Most tokens in one forward pass, padding included; a default for the
+            device, if not given.
+        revision: Branch, tag or commit on the hub.
+        token: Access token for the hub; the one that is logged in, if not given.
+        cache_dir: Where the hub's files are kept; the hub's own cache, if not given.
+        local_files_only: Never reach for the network.
+
+    Raises:
+        CheckpointError: The model cannot be found, fetched or used.
+        InputError: A setting is out of range.
+
+    Example:
+        >>> reranker = KaLMReranker("pico")
+        >>> ranked = reranker.rank(
+        ...     "What is the capital of China?",
+        ...     ["Gravity attracts bodies toward one another.", "The capital of China is Beijing."],
+        ... )
+        >>> [result["corpus_id"] for result in ranked]
+        [1, 0]
+
+    Source: interface of the KaLM-Reranker-V1 model cards. Deliberate differences: the default
+    dtype on CPUs, each distinct document of a call is encoded once, and scores are computed in
+    double precision from float32 logits.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        batch_size: int = 32,
+        query_max_length: int | Unset = UNSET,
+        max_length: int | Unset = UNSET,
+        chunk_size: int | None | Unset = UNSET,
+        *,
+        compression_ratio: int | None | Unset = UNSET,
+        system_instruction: str | None = None,
+        special_tokens: SpecialTokens = "control",
+        deterministic: bool = False,
+        token_budget: int | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+    ) -> None:
+        # Settings are checked before anything is downloaded or loaded.
+        self.batch_size = check_count(batch_size, "batch_size")
+        ratio = _chosen_ratio(chunk_size, compression_ratio)
+        self.device = choose_device(device)
+        self.dtype, self._dtype_reason = choose_dtype(dtype, self.device)
+        budget = _TOKEN_BUDGET.get(self.device.type, _DEFAULT_TOKEN_BUDGET)
+        self.token_budget = check_count(token_budget or budget, "token_budget")
+        self.deterministic = deterministic
+        self.checkpoint: Checkpoint = resolve_checkpoint(
+            model,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        settings = self.checkpoint.settings
+        config = ModelConfig.from_dict(read_json_object(self.checkpoint.config_path))
+        self.max_length = check_count(
+            settings.max_length if max_length is UNSET else max_length,
+            "max_length",
+            largest=config.encoder.max_positions,
+        )
+        self.query_max_length = check_count(
+            settings.query_max_length if query_max_length is UNSET else query_max_length,
+            "query_max_length",
+            largest=config.decoder.max_positions,
+        )
+        self.compression_ratio = check_ratio(settings.default_ratio if ratio is UNSET else ratio)
+        self.default_instruction = settings.default_instruction
+        self.system_instruction = check_text(
+            settings.system_instruction if system_instruction is None else system_instruction,
+            "system_instruction",
+        )
+        self.tokenizer = RerankerTokenizer.from_file(
+            self.checkpoint.tokenizer_path,
+            vocab_size=config.encoder.vocab_size,
+            special_tokens=special_tokens,
+        )
+        self.model = load_model(
+            config, self.checkpoint.weight_files, dtype=self.dtype, device=self.device
+        )
+        self._forward = EagerForward(self.model, self.tokenizer.yes_id, self.tokenizer.no_id)
+        self._provenance: Provenance | None = None
+        self.stats = RerankerStats()
+        logger.info("loaded %r (%s)", self, self._dtype_reason)
+
+    def __repr__(self) -> str:
+        return (
+            f"KaLMReranker({self.checkpoint.name!r}, device={str(self.device)!r}, "
+            f"dtype={dtype_name(self.dtype)!r} ({self._dtype_reason}), "
+            f"compression_ratio={self.compression_ratio}, max_length={self.max_length}, "
+            f"query_max_length={self.query_max_length}, batch_size={self.batch_size})"
+        )
+
+    @property
+    def provenance(self) -> Provenance:
+        """What passage states made by this reranker carry. Hashes the checkpoint once."""
+        if self._provenance is None:
+            self._provenance = Provenance(
+                model_fingerprint=model_fingerprint(self.checkpoint),
+                template_version=TEMPLATE_VERSION,
+                max_length=self.max_length,
+                dtype=dtype_name(self.dtype),
+            )
+        return self._provenance
+
+    @overload
+    def predict(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        instruction: str | None = ...,
+        *,
+        return_margin: Literal[False] = ...,
+        compression_ratio: int | None | Unset = ...,
+        show_progress: bool | None = ...,
+    ) -> list[float]: ...
+
+    @overload
+    def predict(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        instruction: str | None = ...,
+        *,
+        return_margin: Literal[True],
+        compression_ratio: int | None | Unset = ...,
+        show_progress: bool | None = ...,
+    ) -> list[ScoredPair]: ...
+
+    def predict(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        instruction: str | None = None,
+        *,
+        return_margin: bool = False,
+        compression_ratio: int | None | Unset = UNSET,
+        show_progress: bool | None = None,
+    ) -> list[float] | list[ScoredPair]:
+        """Scores (query, document) pairs.
+
+        Args:
+            pairs: The pairs; an empty list gives an empty list. Each distinct query and document
+                is read once.
+            instruction: The task instruction; the checkpoint's default, if not given.
+            return_margin: Also return the margin, yes logit - no logit.
+            compression_ratio: For this call; the reranker's own, if not given.
+            show_progress: None shows a progress bar for long lists on a terminal.
+
+        Returns:
+            P(yes) of each pair, in the order of `pairs`; with `return_margin` a list of
+            `ScoredPair(score, margin)`.
+
+        Raises:
+            InvalidPairError: An element is not a pair.
+            InvalidTextError: A text cannot be read, or a query is empty.
+            NonFiniteScoreError: The model overflowed.
+        """
+        checked = [_check_pair(pair, index) for index, pair in enumerate(_check_list(pairs))]
+        margins = self._score_texts(checked, instruction, compression_ratio, show_progress)
+        return _as_scores(margins, return_margin)
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        instruction: str | None = None,
+        *,
+        top_k: int | None = None,
+        return_documents: bool = False,
+        return_margin: bool = False,
+        compression_ratio: int | None | Unset = UNSET,
+        show_progress: bool | None = None,
+    ) -> list[RankedDocument]:
+        """Sorts documents by relevance to a query.
+
+        Args:
+            query: The query.
+            documents: The documents; an empty list gives an empty list.
+            instruction: The task instruction; the checkpoint's default, if not given.
+            top_k: Return only the best; all of them, if not given.
+            return_documents: Add the document's `text` to each result.
+            return_margin: Add the `margin`, yes logit - no logit, to each result.
+            compression_ratio: For this call; the reranker's own, if not given.
+            show_progress: None shows a progress bar for long lists on a terminal.
+
+        Returns:
+            Results sorted by falling score; equal ones keep the order of `documents`.
+            `corpus_id` is the position in `documents`.
+
+        Raises:
+            InvalidTextError: A text cannot be read, or the query is empty.
+            InvalidOptionError: `top_k` is not positive.
+            NonFiniteScoreError: The model overflowed.
+        """
+        check_query(query)
+        texts = check_documents(documents)
+        if top_k is not None:
+            check_count(top_k, "top_k")
+        pairs = [(query, text) for text in texts]
+        margins = self._score_texts(pairs, instruction, compression_ratio, show_progress)
+        # By margin, since scores of very relevant documents round to the same 1.0.
+        order = sorted(range(len(texts)), key=lambda index: -margins[index])[:top_k]
+        results: list[RankedDocument] = []
+        for index in order:
+            score, margin = scored_pair(margins[index])
+            result = RankedDocument(corpus_id=index, score=score)
+            if return_margin:
+                result["margin"] = margin
+            if return_documents:
+                result["text"] = texts[index]
+            results.append(result)
+        return results
+
+    def encode(
+        self,
+        documents: Sequence[str],
+        *,
+        compression_ratio: int | None | Unset = UNSET,
+        show_progress: bool | None = None,
+    ) -> PassageStates:
+        """Reads documents once, so that `score` can use them for any number of queries.
+
+        Args:
+            documents: The documents.
+            compression_ratio: Tokens per stored state; the reranker's own, if not given.
+            show_progress: None shows a progress bar for long lists on a terminal.
+
+        Returns:
+            Their states, in order, in the reranker's dtype and in main memory.
+
+        Raises:
+            InvalidTextError: A text cannot be read.
+        """
+        texts = check_documents(documents)
+        ratio = self._ratio(compression_ratio)
+        return self._encode_texts(texts, ratio, self.provenance, show_progress).to("cpu")
+
+    @overload
+    def score(
+        self,
+        query: str,
+        states: PassageStates,
+        instruction: str | None = ...,
+        *,
+        return_margin: Literal[False] = ...,
+        compression_ratio: int | None | Unset = ...,
+        show_progress: bool | None = ...,
+    ) -> list[float]: ...
+
+    @overload
+    def score(
+        self,
+        query: str,
+        states: PassageStates,
+        instruction: str | None = ...,
+        *,
+        return_margin: Literal[True],
+        compression_ratio: int | None | Unset = ...,
+        show_progress: bool | None = ...,
+    ) -> list[ScoredPair]: ...
+
+    def score(
+        self,
+        query: str,
+        states: PassageStates,
+        instruction: str | None = None,
+        *,
+        return_margin: bool = False,
+        compression_ratio: int | None | Unset = UNSET,
+        show_progress: bool | None = None,
+    ) -> list[float] | list[ScoredPair]:
+        """Scores a query against passages that were encoded before.
+
+        Args:
+            query: The query.
+            states: What `encode` returned, or a part of it.
+            instruction: The task instruction; the checkpoint's default, if not given.
+            return_margin: Also return the margin, yes logit - no logit.
+            compression_ratio: A multiple of the states' own ratio to pool them to first; the
+                states' own, if not given.
+            show_progress: None shows a progress bar for long lists on a terminal.
+
+        Returns:
+            P(yes) of each passage, in the order of `states`; with `return_margin` a list of
+            `ScoredPair(score, margin)`.
+
+        Raises:
+            StatesMismatchError: The states come from another model or template.
+            InvalidRatioError: The ratio cannot be derived from the states'.
+            InvalidTextError: The query cannot be read or is empty.
+            NonFiniteScoreError: The model overflowed.
+        """
+        check_query(query)
+        self._check_provenance(states)
+        if compression_ratio is not UNSET:
+            states = states.repool(compression_ratio)
+        prompt = self._tokenize_prompt(query, instruction)
+        pairs = [(0, index) for index in range(len(states))]
+        margins = self._score_states([prompt.ids], states, pairs, show_progress)
+        return _as_scores(margins, return_margin)
+
+    def _score_texts(
+        self,
+        pairs: list[tuple[str, str]],
+        instruction: str | None,
+        compression_ratio: int | None | Unset,
+        show_progress: bool | None,
+    ) -> list[float]:
+        ratio = self._ratio(compression_ratio)
+        prompts: dict[str, int] = {}
+        for query, _ in pairs:
+            prompts.setdefault(query, len(prompts))
+        prompt_ids = [self._tokenize_prompt(query, instruction).ids for query in prompts]
+        margins: list[float] = []
+        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+            block = pairs[start : start + _PAIRS_AT_ONCE]
+            passages: dict[str, int] = {}
+            for _, document in block:
+                passages.setdefault(document, len(passages))
+            self.stats.add(passages_reused=len(block) - len(passages))
+            # These states never leave this call, so nobody needs the checkpoint's hash.
+            states = self._encode_texts(list(passages), ratio, _UNRECORDED, show_progress)
+            indices = [(prompts[query], passages[document]) for query, document in block]
+            margins += self._score_states(prompt_ids, states, indices, show_progress)
+        return margins
+
+    def _encode_texts(
+        self, texts: list[str], ratio: int, provenance: Provenance, show_progress: bool | None
+    ) -> PassageStates:
+        tokenized = self.tokenizer.encode_documents(texts, self.max_length)
+        truncated = [text.truncated for text in tokenized]
+        self.stats.add(passages_encoded=len(texts), passages_truncated=sum(truncated))
+        if any(truncated):
+            logger.info(
+                "%d of %d documents were cut at max_length=%d tokens",
+                sum(truncated),
+                len(texts),
+                self.max_length,
+            )
+        with progress_bar(
+            len(texts), label="encode", unit="passages", show=show_progress
+        ) as on_progress:
+            slots = encode_passages(
+                self.model,
+                [text.ids for text in tokenized],
+                ratio,
+                max_items=1 if self.deterministic else self.batch_size,
+                token_budget=self.token_budget,
+                on_progress=on_progress,
+            )
+        counts = [len(text.ids) for text in tokenized]
+        return PassageStates(slots, counts, truncated, ratio, provenance)
+
+    def _tokenize_prompt(self, query: str, instruction: str | None) -> TokenizedText:
+        if instruction is None:
+            instruction = self.default_instruction
+        prompt = self.tokenizer.encode_prompt(
+            query,
+            instruction=check_text(instruction, "instruction"),
+            system_instruction=self.system_instruction,
+            query_max_length=self.query_max_length,
+        )
+        self.stats.add(queries=1, queries_truncated=int(prompt.truncated))
+        if prompt.truncated:
+            logger.info("a query was cut at query_max_length=%d tokens", self.query_max_length)
+        longest = self.model.config.decoder.max_positions
+        if len(prompt.ids) > longest:
+            raise InvalidTextError(
+                f"The prompt has {len(prompt.ids)} tokens; the model reads {longest}.",
+                hint="Shorten the instruction: queries are cut, instructions are not.",
+            )
+        return prompt
+
+    def _score_states(
+        self,
+        prompts: Sequence[Sequence[int]],
+        states: PassageStates,
+        pairs: list[tuple[int, int]],
+        show_progress: bool | None,
+    ) -> list[float]:
+        self.stats.add(pairs_scored=len(pairs))
+        with progress_bar(
+            len(pairs), label="score", unit="pairs", show=show_progress
+        ) as on_progress:
+            return score_pairs(
+                self._forward,
+                prompts,
+                states,
+                pairs,
+                device=self.device,
+                dtype=self.dtype,
+                max_items=1 if self.deterministic else self.batch_size,
+                token_budget=self.token_budget,
+                on_progress=on_progress,
+            )
+
+    def _check_provenance(self, states: PassageStates) -> None:
+        ours, theirs = self.provenance, states.provenance
+        if theirs.model_fingerprint != ours.model_fingerprint:
+            raise StatesMismatchError(
+                f"The passage states were made by model {theirs.model_fingerprint}; this is "
+                f"{self.checkpoint.name!r}, model {ours.model_fingerprint}.",
+                hint="Encode the passages again with this model.",
+            )
+        if theirs.template_version != ours.template_version:
+            raise StatesMismatchError(
+                f"The passage states were made with template version {theirs.template_version}; "
+                f"this package scores version {ours.template_version}.",
+                hint="Encode the passages again.",
+            )
+
+    def _ratio(self, compression_ratio: int | None | Unset) -> int:
+        if compression_ratio is UNSET:
+            return self.compression_ratio
+        return check_ratio(compression_ratio)
+
+
+# Stands in for the provenance of states that are scored and dropped within one call.
+_UNRECORDED = Provenance(model_fingerprint="", template_version=0, max_length=0, dtype="")
+
+
+def _chosen_ratio(
+    chunk_size: int | None | Unset, compression_ratio: int | None | Unset
+) -> int | None | Unset:
+    if chunk_size is not UNSET and compression_ratio is not UNSET:
+        raise InvalidOptionError(
+            "chunk_size and compression_ratio are two names of one setting; got both "
+            f"({chunk_size!r} and {compression_ratio!r}).",
+            hint="Give compression_ratio only.",
+        )
+    chosen = compression_ratio if chunk_size is UNSET else chunk_size
+    return chosen if chosen is UNSET else check_ratio(chosen)
+
+
+def _check_list(pairs: object) -> Sequence[object]:
+    if isinstance(pairs, str) or not isinstance(pairs, Sequence):
+        raise InvalidPairError(
+            f"pairs must be a list of (query, document) pairs; got {type(pairs).__name__}."
+        )
+    return pairs
+
+
+def _check_pair(pair: object, index: int) -> tuple[str, str]:
+    if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+        got = f"{len(pair)} elements" if isinstance(pair, (tuple, list)) else type(pair).__name__
+        raise InvalidPairError(
+            f"pairs[{index}] must be a (query, document) pair; got {got}.",
+            hint="Wrap a single pair in a list: predict([(query, document)]).",
+        )
+    query, document = pair
+    return (
+        check_query(query, f"pairs[{index}] query"),
+        check_text(document, f"pairs[{index}] document"),
+    )
+
+
+def _as_scores(margins: list[float], return_margin: bool) -> list[float] | list[ScoredPair]:
+    scored = [scored_pair(margin) for margin in margins]
+    return scored if return_margin else [pair.score for pair in scored]

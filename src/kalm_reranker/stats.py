@@ -1,0 +1,39 @@
+"""Counts of what a reranker did, so that nothing it cuts or skips goes unseen."""
+
+import threading
+from dataclasses import dataclass, field
+
+
+@dataclass(kw_only=True)
+class RerankerStats:
+    """Running totals since the reranker was made. Safe to add to from several threads.
+
+    Args:
+        queries: Prompts built.
+        queries_truncated: Queries cut at `query_max_length`.
+        passages_encoded: Passages that went through the encoder.
+        passages_truncated: Of these, cut at `max_length`.
+        passages_reused: Passages that occurred again in the same call and were not encoded again.
+        pairs_scored: (query, passage) pairs that went through the decoder.
+    """
+
+    queries: int = 0
+    queries_truncated: int = 0
+    passages_encoded: int = 0
+    passages_truncated: int = 0
+    passages_reused: int = 0
+    pairs_scored: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def add(self, **counts: int) -> None:
+        """Adds to the named totals."""
+        with self._lock:
+            for name, count in counts.items():
+                setattr(self, name, getattr(self, name) + count)
+
+    def as_dict(self) -> dict[str, int]:
+        """Returns the totals by name."""
+        with self._lock:
+            return {
+                name: getattr(self, name) for name in self.__dataclass_fields__ if name[0] != "_"
+            }
