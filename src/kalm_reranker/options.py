@@ -1,7 +1,7 @@
 """Checks on the settings of a reranker."""
 
 from enum import Enum
-from typing import Final
+from typing import Final, TypeAlias
 
 from kalm_reranker.errors import InvalidOptionError
 
@@ -16,6 +16,9 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
+
+# A compression ratio: tokens per slot, None for no pooling, or not given.
+RatioOption: TypeAlias = int | Unset | None
 
 
 def check_count(value: object, name: str, *, largest: int | None = None) -> int:

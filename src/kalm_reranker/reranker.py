@@ -9,36 +9,26 @@ import torch
 
 from kalm_reranker.checkpoints import Checkpoint, model_fingerprint, resolve_checkpoint
 from kalm_reranker.checkpoints.json_file import read_json_object
-from kalm_reranker.encoding.passages import encode_passages
 from kalm_reranker.encoding.states import PassageStates, Provenance
-from kalm_reranker.encoding.texts import check_documents, check_query, check_text
-from kalm_reranker.encoding.tokenizer import RerankerTokenizer, SpecialTokens, TokenizedText
-from kalm_reranker.engine.eager import EagerForward
-from kalm_reranker.engine.placement import choose_device, choose_dtype, dtype_name
-from kalm_reranker.engine.scorer import score_pairs
-from kalm_reranker.errors import (
-    InvalidOptionError,
-    InvalidPairError,
-    InvalidTextError,
-    StatesMismatchError,
+from kalm_reranker.encoding.texts import check_documents, check_pairs, check_query, check_text
+from kalm_reranker.encoding.tokenizer import RerankerTokenizer, SpecialTokens
+from kalm_reranker.engine.pipeline import Pipeline, PipelineOptions
+from kalm_reranker.engine.placement import (
+    choose_device,
+    choose_dtype,
+    default_token_budget,
+    dtype_name,
 )
+from kalm_reranker.errors import InvalidOptionError, StatesMismatchError
 from kalm_reranker.model.config import ModelConfig
 from kalm_reranker.model.pooling import check_ratio
 from kalm_reranker.model.weights import load_model
-from kalm_reranker.options import UNSET, Unset, check_count
-from kalm_reranker.progress import progress_bar
+from kalm_reranker.options import UNSET, RatioOption, Unset, check_count
 from kalm_reranker.prompts import TEMPLATE_VERSION
 from kalm_reranker.scoring import ScoredPair, scored_pair
 from kalm_reranker.stats import RerankerStats
 
 logger = logging.getLogger(__name__)
-
-# Tokens of a batch, padding included. On a CPU a batch should stay in the cache; a GPU wants
-# enough rows to fill it.
-_TOKEN_BUDGET = {"cpu": 4_096}
-_DEFAULT_TOKEN_BUDGET = 65_536
-# Pairs whose passage states are held at once by `predict` and `rank`, which bounds their memory.
-_PAIRS_AT_ONCE = 4_096
 
 
 class RankedDocument(TypedDict):
@@ -108,9 +98,9 @@ class KaLMReranker:
         batch_size: int = 32,
         query_max_length: int | Unset = UNSET,
         max_length: int | Unset = UNSET,
-        chunk_size: int | None | Unset = UNSET,
+        chunk_size: RatioOption = UNSET,
         *,
-        compression_ratio: int | None | Unset = UNSET,
+        compression_ratio: RatioOption = UNSET,
         system_instruction: str | None = None,
         special_tokens: SpecialTokens = "control",
         deterministic: bool = False,
@@ -120,14 +110,14 @@ class KaLMReranker:
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
     ) -> None:
-        # Settings are checked before anything is downloaded or loaded.
-        self.batch_size = check_count(batch_size, "batch_size")
+        # Settings that need no checkpoint are checked before anything is fetched or loaded.
+        check_count(batch_size, "batch_size")
         ratio = _chosen_ratio(chunk_size, compression_ratio)
         self.device = choose_device(device)
         self.dtype, self._dtype_reason = choose_dtype(dtype, self.device)
-        budget = _TOKEN_BUDGET.get(self.device.type, _DEFAULT_TOKEN_BUDGET)
-        self.token_budget = check_count(token_budget or budget, "token_budget")
-        self.deterministic = deterministic
+        if token_budget is None:
+            token_budget = default_token_budget(self.device)
+        check_count(token_budget, "token_budget")
         self.checkpoint: Checkpoint = resolve_checkpoint(
             model,
             revision=revision,
@@ -137,42 +127,54 @@ class KaLMReranker:
         )
         settings = self.checkpoint.settings
         config = ModelConfig.from_dict(read_json_object(self.checkpoint.config_path))
-        self.max_length = check_count(
-            settings.max_length if max_length is UNSET else max_length,
-            "max_length",
-            largest=config.encoder.max_positions,
-        )
-        self.query_max_length = check_count(
-            settings.query_max_length if query_max_length is UNSET else query_max_length,
-            "query_max_length",
-            largest=config.decoder.max_positions,
-        )
         self.compression_ratio = check_ratio(settings.default_ratio if ratio is UNSET else ratio)
         self.default_instruction = settings.default_instruction
-        self.system_instruction = check_text(
-            settings.system_instruction if system_instruction is None else system_instruction,
-            "system_instruction",
+        if system_instruction is None:
+            system_instruction = settings.system_instruction
+        if max_length is UNSET:
+            max_length = settings.max_length
+        if query_max_length is UNSET:
+            query_max_length = settings.query_max_length
+        options = PipelineOptions(
+            system_instruction=check_text(system_instruction, "system_instruction"),
+            query_max_length=check_count(
+                query_max_length, "query_max_length", largest=config.decoder.max_positions
+            ),
+            max_length=check_count(max_length, "max_length", largest=config.encoder.max_positions),
+            batch_size=batch_size,
+            token_budget=token_budget,
+            deterministic=deterministic,
         )
-        self.tokenizer = RerankerTokenizer.from_file(
+        tokenizer = RerankerTokenizer.from_file(
             self.checkpoint.tokenizer_path,
             vocab_size=config.encoder.vocab_size,
             special_tokens=special_tokens,
         )
-        self.model = load_model(
+        loaded = load_model(
             config, self.checkpoint.weight_files, dtype=self.dtype, device=self.device
         )
-        self._forward = EagerForward(self.model, self.tokenizer.yes_id, self.tokenizer.no_id)
+        self._pipeline = Pipeline(loaded, tokenizer, options)
         self._provenance: Provenance | None = None
-        self.stats = RerankerStats()
-        logger.info("loaded %r (%s)", self, self._dtype_reason)
+        logger.info("loaded %r", self)
 
     def __repr__(self) -> str:
+        options = self.options
         return (
             f"KaLMReranker({self.checkpoint.name!r}, device={str(self.device)!r}, "
             f"dtype={dtype_name(self.dtype)!r} ({self._dtype_reason}), "
-            f"compression_ratio={self.compression_ratio}, max_length={self.max_length}, "
-            f"query_max_length={self.query_max_length}, batch_size={self.batch_size})"
+            f"compression_ratio={self.compression_ratio}, max_length={options.max_length}, "
+            f"query_max_length={options.query_max_length}, batch_size={options.batch_size})"
         )
+
+    @property
+    def options(self) -> PipelineOptions:
+        """Prompt, lengths and batching in use."""
+        return self._pipeline.options
+
+    @property
+    def stats(self) -> RerankerStats:
+        """Counts of what was read, cut and scored since the reranker was made."""
+        return self._pipeline.stats
 
     @property
     def provenance(self) -> Provenance:
@@ -181,7 +183,7 @@ class KaLMReranker:
             self._provenance = Provenance(
                 model_fingerprint=model_fingerprint(self.checkpoint),
                 template_version=TEMPLATE_VERSION,
-                max_length=self.max_length,
+                max_length=self.options.max_length,
                 dtype=dtype_name(self.dtype),
             )
         return self._provenance
@@ -193,7 +195,7 @@ class KaLMReranker:
         instruction: str | None = ...,
         *,
         return_margin: Literal[False] = ...,
-        compression_ratio: int | None | Unset = ...,
+        compression_ratio: RatioOption = ...,
         show_progress: bool | None = ...,
     ) -> list[float]: ...
 
@@ -204,7 +206,7 @@ class KaLMReranker:
         instruction: str | None = ...,
         *,
         return_margin: Literal[True],
-        compression_ratio: int | None | Unset = ...,
+        compression_ratio: RatioOption = ...,
         show_progress: bool | None = ...,
     ) -> list[ScoredPair]: ...
 
@@ -214,7 +216,7 @@ class KaLMReranker:
         instruction: str | None = None,
         *,
         return_margin: bool = False,
-        compression_ratio: int | None | Unset = UNSET,
+        compression_ratio: RatioOption = UNSET,
         show_progress: bool | None = None,
     ) -> list[float] | list[ScoredPair]:
         """Scores (query, document) pairs.
@@ -236,8 +238,12 @@ class KaLMReranker:
             InvalidTextError: A text cannot be read, or a query is empty.
             NonFiniteScoreError: The model overflowed.
         """
-        checked = [_check_pair(pair, index) for index, pair in enumerate(_check_list(pairs))]
-        margins = self._score_texts(checked, instruction, compression_ratio, show_progress)
+        margins = self._pipeline.score_texts(
+            check_pairs(pairs),
+            self._instruction(instruction),
+            self._ratio(compression_ratio),
+            show_progress,
+        )
         return _as_scores(margins, return_margin)
 
     def rank(
@@ -249,7 +255,7 @@ class KaLMReranker:
         top_k: int | None = None,
         return_documents: bool = False,
         return_margin: bool = False,
-        compression_ratio: int | None | Unset = UNSET,
+        compression_ratio: RatioOption = UNSET,
         show_progress: bool | None = None,
     ) -> list[RankedDocument]:
         """Sorts documents by relevance to a query.
@@ -277,8 +283,12 @@ class KaLMReranker:
         texts = check_documents(documents)
         if top_k is not None:
             check_count(top_k, "top_k")
-        pairs = [(query, text) for text in texts]
-        margins = self._score_texts(pairs, instruction, compression_ratio, show_progress)
+        margins = self._pipeline.score_texts(
+            [(query, text) for text in texts],
+            self._instruction(instruction),
+            self._ratio(compression_ratio),
+            show_progress,
+        )
         # By margin, since scores of very relevant documents round to the same 1.0.
         order = sorted(range(len(texts)), key=lambda index: -margins[index])[:top_k]
         results: list[RankedDocument] = []
@@ -296,7 +306,7 @@ class KaLMReranker:
         self,
         documents: Sequence[str],
         *,
-        compression_ratio: int | None | Unset = UNSET,
+        compression_ratio: RatioOption = UNSET,
         show_progress: bool | None = None,
     ) -> PassageStates:
         """Reads documents once, so that `score` can use them for any number of queries.
@@ -312,9 +322,8 @@ class KaLMReranker:
         Raises:
             InvalidTextError: A text cannot be read.
         """
-        texts = check_documents(documents)
-        ratio = self._ratio(compression_ratio)
-        return self._encode_texts(texts, ratio, self.provenance, show_progress).to("cpu")
+        texts, ratio = check_documents(documents), self._ratio(compression_ratio)
+        return self._pipeline.encode(texts, ratio, self.provenance, show_progress).to("cpu")
 
     @overload
     def score(
@@ -324,7 +333,7 @@ class KaLMReranker:
         instruction: str | None = ...,
         *,
         return_margin: Literal[False] = ...,
-        compression_ratio: int | None | Unset = ...,
+        compression_ratio: RatioOption = ...,
         show_progress: bool | None = ...,
     ) -> list[float]: ...
 
@@ -336,7 +345,7 @@ class KaLMReranker:
         instruction: str | None = ...,
         *,
         return_margin: Literal[True],
-        compression_ratio: int | None | Unset = ...,
+        compression_ratio: RatioOption = ...,
         show_progress: bool | None = ...,
     ) -> list[ScoredPair]: ...
 
@@ -347,7 +356,7 @@ class KaLMReranker:
         instruction: str | None = None,
         *,
         return_margin: bool = False,
-        compression_ratio: int | None | Unset = UNSET,
+        compression_ratio: RatioOption = UNSET,
         show_progress: bool | None = None,
     ) -> list[float] | list[ScoredPair]:
         """Scores a query against passages that were encoded before.
@@ -375,105 +384,10 @@ class KaLMReranker:
         self._check_provenance(states)
         if compression_ratio is not UNSET:
             states = states.repool(compression_ratio)
-        prompt = self._tokenize_prompt(query, instruction)
+        prompt = self._pipeline.prompt(query, self._instruction(instruction))
         pairs = [(0, index) for index in range(len(states))]
-        margins = self._score_states([prompt.ids], states, pairs, show_progress)
+        margins = self._pipeline.score_states([prompt], states, pairs, show_progress)
         return _as_scores(margins, return_margin)
-
-    def _score_texts(
-        self,
-        pairs: list[tuple[str, str]],
-        instruction: str | None,
-        compression_ratio: int | None | Unset,
-        show_progress: bool | None,
-    ) -> list[float]:
-        ratio = self._ratio(compression_ratio)
-        prompts: dict[str, int] = {}
-        for query, _ in pairs:
-            prompts.setdefault(query, len(prompts))
-        prompt_ids = [self._tokenize_prompt(query, instruction).ids for query in prompts]
-        margins: list[float] = []
-        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-            block = pairs[start : start + _PAIRS_AT_ONCE]
-            passages: dict[str, int] = {}
-            for _, document in block:
-                passages.setdefault(document, len(passages))
-            self.stats.add(passages_reused=len(block) - len(passages))
-            # These states never leave this call, so nobody needs the checkpoint's hash.
-            states = self._encode_texts(list(passages), ratio, _UNRECORDED, show_progress)
-            indices = [(prompts[query], passages[document]) for query, document in block]
-            margins += self._score_states(prompt_ids, states, indices, show_progress)
-        return margins
-
-    def _encode_texts(
-        self, texts: list[str], ratio: int, provenance: Provenance, show_progress: bool | None
-    ) -> PassageStates:
-        tokenized = self.tokenizer.encode_documents(texts, self.max_length)
-        truncated = [text.truncated for text in tokenized]
-        self.stats.add(passages_encoded=len(texts), passages_truncated=sum(truncated))
-        if any(truncated):
-            logger.info(
-                "%d of %d documents were cut at max_length=%d tokens",
-                sum(truncated),
-                len(texts),
-                self.max_length,
-            )
-        with progress_bar(
-            len(texts), label="encode", unit="passages", show=show_progress
-        ) as on_progress:
-            slots = encode_passages(
-                self.model,
-                [text.ids for text in tokenized],
-                ratio,
-                max_items=1 if self.deterministic else self.batch_size,
-                token_budget=self.token_budget,
-                on_progress=on_progress,
-            )
-        counts = [len(text.ids) for text in tokenized]
-        return PassageStates(slots, counts, truncated, ratio, provenance)
-
-    def _tokenize_prompt(self, query: str, instruction: str | None) -> TokenizedText:
-        if instruction is None:
-            instruction = self.default_instruction
-        prompt = self.tokenizer.encode_prompt(
-            query,
-            instruction=check_text(instruction, "instruction"),
-            system_instruction=self.system_instruction,
-            query_max_length=self.query_max_length,
-        )
-        self.stats.add(queries=1, queries_truncated=int(prompt.truncated))
-        if prompt.truncated:
-            logger.info("a query was cut at query_max_length=%d tokens", self.query_max_length)
-        longest = self.model.config.decoder.max_positions
-        if len(prompt.ids) > longest:
-            raise InvalidTextError(
-                f"The prompt has {len(prompt.ids)} tokens; the model reads {longest}.",
-                hint="Shorten the instruction: queries are cut, instructions are not.",
-            )
-        return prompt
-
-    def _score_states(
-        self,
-        prompts: Sequence[Sequence[int]],
-        states: PassageStates,
-        pairs: list[tuple[int, int]],
-        show_progress: bool | None,
-    ) -> list[float]:
-        self.stats.add(pairs_scored=len(pairs))
-        with progress_bar(
-            len(pairs), label="score", unit="pairs", show=show_progress
-        ) as on_progress:
-            return score_pairs(
-                self._forward,
-                prompts,
-                states,
-                pairs,
-                device=self.device,
-                dtype=self.dtype,
-                max_items=1 if self.deterministic else self.batch_size,
-                token_budget=self.token_budget,
-                on_progress=on_progress,
-            )
 
     def _check_provenance(self, states: PassageStates) -> None:
         ours, theirs = self.provenance, states.provenance
@@ -490,19 +404,18 @@ class KaLMReranker:
                 hint="Encode the passages again.",
             )
 
-    def _ratio(self, compression_ratio: int | None | Unset) -> int:
+    def _instruction(self, instruction: str | None) -> str:
+        if instruction is None:
+            return self.default_instruction
+        return check_text(instruction, "instruction")
+
+    def _ratio(self, compression_ratio: RatioOption) -> int:
         if compression_ratio is UNSET:
             return self.compression_ratio
         return check_ratio(compression_ratio)
 
 
-# Stands in for the provenance of states that are scored and dropped within one call.
-_UNRECORDED = Provenance(model_fingerprint="", template_version=0, max_length=0, dtype="")
-
-
-def _chosen_ratio(
-    chunk_size: int | None | Unset, compression_ratio: int | None | Unset
-) -> int | None | Unset:
+def _chosen_ratio(chunk_size: RatioOption, compression_ratio: RatioOption) -> RatioOption:
     if chunk_size is not UNSET and compression_ratio is not UNSET:
         raise InvalidOptionError(
             "chunk_size and compression_ratio are two names of one setting; got both "
@@ -511,28 +424,6 @@ def _chosen_ratio(
         )
     chosen = compression_ratio if chunk_size is UNSET else chunk_size
     return chosen if chosen is UNSET else check_ratio(chosen)
-
-
-def _check_list(pairs: object) -> Sequence[object]:
-    if isinstance(pairs, str) or not isinstance(pairs, Sequence):
-        raise InvalidPairError(
-            f"pairs must be a list of (query, document) pairs; got {type(pairs).__name__}."
-        )
-    return pairs
-
-
-def _check_pair(pair: object, index: int) -> tuple[str, str]:
-    if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-        got = f"{len(pair)} elements" if isinstance(pair, (tuple, list)) else type(pair).__name__
-        raise InvalidPairError(
-            f"pairs[{index}] must be a (query, document) pair; got {got}.",
-            hint="Wrap a single pair in a list: predict([(query, document)]).",
-        )
-    query, document = pair
-    return (
-        check_query(query, f"pairs[{index}] query"),
-        check_text(document, f"pairs[{index}] document"),
-    )
 
 
 def _as_scores(margins: list[float], return_margin: bool) -> list[float] | list[ScoredPair]:

@@ -82,7 +82,7 @@ class PassageStates(Sequence["PassageStates"]):
     def __iter__(self) -> Iterator["PassageStates"]:
         return (self[index] for index in range(len(self)))
 
-    def __getitem__(self, key: int | slice | Sequence[int]) -> "PassageStates":  # type: ignore[override]
+    def __getitem__(self, key: int | slice | Sequence[int]) -> "PassageStates":
         """Returns the states of one passage, a slice, or a list of passages, as PassageStates."""
         if isinstance(key, slice):
             indices: Sequence[int] = range(len(self))[key]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kalm_reranker.errors import InvalidTextError, TextTypeError
+from kalm_reranker.errors import InvalidPairError, InvalidTextError, TextTypeError
 
 
 def check_text(text: object, what: str) -> str:
@@ -57,3 +57,28 @@ def check_documents(documents: object) -> list[str]:
             hint="Put a single document into a list: [document].",
         )
     return [check_text(document, f"documents[{i}]") for i, document in enumerate(documents)]
+
+
+def check_pairs(pairs: object) -> list[tuple[str, str]]:
+    """Returns `pairs` as a list of (query, document).
+
+    Raises:
+        InvalidPairError: Not a list, or an element is not a pair.
+        InvalidTextError: A text cannot be read, or a query is empty.
+    """
+    if isinstance(pairs, str) or not isinstance(pairs, Sequence):
+        raise InvalidPairError(
+            f"pairs must be a list of (query, document) pairs; got {type(pairs).__name__}."
+        )
+    return [_check_pair(pair, f"pairs[{index}]") for index, pair in enumerate(pairs)]
+
+
+def _check_pair(pair: object, what: str) -> tuple[str, str]:
+    if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+        got = f"{len(pair)} elements" if isinstance(pair, tuple | list) else type(pair).__name__
+        raise InvalidPairError(
+            f"{what} must be a (query, document) pair; got {got}.",
+            hint="Wrap a single pair in a list: predict([(query, document)]).",
+        )
+    query, document = pair
+    return check_query(query, f"{what} query"), check_text(document, f"{what} document")

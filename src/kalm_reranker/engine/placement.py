@@ -94,3 +94,11 @@ def _bfloat16_instructions() -> str | None:
         if supported is not None and supported():
             return name
     return None
+
+
+def default_token_budget(device: torch.device) -> int:
+    """Returns how many tokens, padding included, a forward pass should hold at most.
+
+    On a CPU a batch should stay near the cache; a GPU wants enough rows to be full.
+    """
+    return 4_096 if device.type == "cpu" else 65_536

@@ -39,7 +39,9 @@ class PairBatch:
 class Forward(Protocol):
     """Anything that turns a batch into logits [B, 2] of yes and no, float32."""
 
-    def __call__(self, batch: PairBatch) -> Tensor: ...
+    def __call__(self, batch: PairBatch) -> Tensor:
+        """Runs one batch."""
+        ...
 
 
 def plan_pairs(

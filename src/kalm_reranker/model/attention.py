@@ -73,7 +73,8 @@ class Attention(nn.Module):
         return self.o_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def _split(self, projected: Tensor, num_heads: int) -> Tensor:
-        return projected.unflatten(-1, (num_heads, self.head_width)).transpose(1, 2)
+        heads = projected.view(*projected.shape[:-1], num_heads, self.head_width)
+        return heads.transpose(1, 2)  # [B, T, H * K] -> [B, H, T, K]
 
 
 def encoder_window(num_tokens: int, window: int, device: torch.device) -> Tensor:

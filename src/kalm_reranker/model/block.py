@@ -27,4 +27,4 @@ class Block(nn.Module):
         """Adds the attention's output, then the MLP's, to the residual [.., D]."""
         hidden = hidden + self.post_self_attn_layernorm(attended)
         transformed = self.mlp(self.pre_feedforward_layernorm(hidden))
-        return hidden + self.post_feedforward_layernorm(transformed)
+        return hidden + self.post_feedforward_layernorm(transformed)  # type: ignore[no-any-return]

@@ -15,7 +15,6 @@ from kalm_reranker.errors import InvalidCheckpointError
 LayerType = Literal["sliding", "full"]
 
 _LAYER_TYPES: dict[str, LayerType] = {"sliding_attention": "sliding", "full_attention": "full"}
-_DEFAULT_THETA = {"full_attention": 1_000_000.0, "sliding_attention": 10_000.0}
 _DEFAULT_SLIDING_PATTERN = 6  # every 6th layer is global
 _ACTIVATION = "gelu_pytorch_tanh"
 
@@ -100,7 +99,7 @@ class ModelConfig:
                     f"got {ours} and {theirs}."
                 )
         # Transformers lets the encoder's value override the top-level one.
-        eoi_token_id = _number(encoder_config, "eoi_token_index", 256_000, int, "encoder")
+        eoi_token_id = _integer(encoder_config, "eoi_token_index", 256_000, "encoder")
         return cls(encoder=encoder, decoder=decoder, eoi_token_id=eoi_token_id)
 
 
@@ -128,21 +127,31 @@ def _section(config: Mapping[str, Any], key: str, path: str = "") -> Mapping[str
     return value
 
 
-def _number(config: Mapping[str, Any], key: str, default: Any, kind: type, path: str) -> Any:
+def _integer(config: Mapping[str, Any], key: str, default: int, path: str) -> int:
     value = config.get(key)
     if value is None:
         return default
-    accepted = (int, float) if kind is float else (int,)
-    if isinstance(value, bool) or not isinstance(value, accepted) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
         raise InvalidCheckpointError(
-            f"config.json: {path}.{key} must be a positive {kind.__name__}; got {value!r}."
+            f"config.json: {path}.{key} must be a positive integer; got {value!r}."
         )
-    return kind(value)
+    return value
+
+
+def _real(config: Mapping[str, Any], key: str, default: float, path: str) -> float:
+    value = config.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise InvalidCheckpointError(
+            f"config.json: {path}.{key} must be a positive number; got {value!r}."
+        )
+    return float(value)
 
 
 def _stack_from_dict(config: Mapping[str, Any], path: str) -> StackConfig:
     def integer(key: str, default: int) -> int:
-        return int(_number(config, key, default, int, path))
+        return _integer(config, key, default, path)
 
     activation = config.get("hidden_activation", _ACTIVATION)
     if activation != _ACTIVATION:
@@ -157,7 +166,6 @@ def _stack_from_dict(config: Mapping[str, Any], path: str) -> StackConfig:
             f"config.json: {path}.num_attention_heads must be a multiple of num_key_value_heads; "
             f"got {num_query_heads} and {num_key_value_heads}."
         )
-    softcap = config.get("final_logit_softcapping")
     return StackConfig(
         hidden_width=integer("hidden_size", 2304),
         mlp_width=integer("intermediate_size", 9216),
@@ -170,19 +178,17 @@ def _stack_from_dict(config: Mapping[str, Any], path: str) -> StackConfig:
         sliding_window=integer("sliding_window", 4096),
         layer_types=_layer_types(config, num_layers, path),
         rotary=_rotary(config, path),
-        attention_scale=_number(config, "query_pre_attn_scalar", 256.0, float, path) ** -0.5,
+        attention_scale=_real(config, "query_pre_attn_scalar", 256.0, path) ** -0.5,
         attention_bias=bool(config.get("attention_bias", False)),
-        norm_eps=_number(config, "rms_norm_eps", 1e-6, float, path),
-        final_logit_softcap=None
-        if softcap is None
-        else _number(config, "final_logit_softcapping", None, float, path),
+        norm_eps=_real(config, "rms_norm_eps", 1e-6, path),
+        final_logit_softcap=_real(config, "final_logit_softcapping", 0.0, path) or None,
     )
 
 
 def _layer_types(config: Mapping[str, Any], num_layers: int, path: str) -> tuple[LayerType, ...]:
     names = config.get("layer_types")
     if names is None:
-        pattern = _number(config, "sliding_window_pattern", _DEFAULT_SLIDING_PATTERN, int, path)
+        pattern = _integer(config, "sliding_window_pattern", _DEFAULT_SLIDING_PATTERN, path)
         return tuple("sliding" if (i + 1) % pattern else "full" for i in range(num_layers))
     if not isinstance(names, list) or len(names) != num_layers or set(names) - set(_LAYER_TYPES):
         raise InvalidCheckpointError(
@@ -193,30 +199,24 @@ def _layer_types(config: Mapping[str, Any], num_layers: int, path: str) -> tuple
 
 
 def _rotary(config: Mapping[str, Any], path: str) -> dict[LayerType, RotaryConfig]:
-    parameters = {
-        name: dict((config.get("rope_parameters") or {}).get(name) or {}) for name in _LAYER_TYPES
+    new_form: Mapping[str, Any] = config.get("rope_parameters") or {}
+    # The old keys; `rope_scaling` belongs to the global layers only.
+    old_theta = {
+        "full_attention": _real(config, "rope_theta", 1_000_000.0, path),
+        "sliding_attention": _real(config, "rope_local_base_freq", 10_000.0, path),
     }
-    # The old keys: `rope_scaling` belongs to the global layers only.
-    parameters["full_attention"].update(config.get("rope_scaling") or {})
-    theta = {
-        "full_attention": config.get("rope_theta"),
-        "sliding_attention": config.get("rope_local_base_freq"),
-    }
+    old_scaling: dict[str, Any] = {"full_attention": config.get("rope_scaling") or {}}
     rotary: dict[LayerType, RotaryConfig] = {}
     for name, layer_type in _LAYER_TYPES.items():
-        values = parameters[name]
+        values = {**(new_form.get(name) or {}), **old_scaling.get(name, {})}
+        where = f"{path}.rope_parameters.{name}"
         rope_type = values.get("rope_type", values.get("type", "default"))
         if rope_type not in ("default", "linear"):
             raise InvalidCheckpointError(
-                f"config.json: {path}.rope_parameters.{name}.rope_type must be 'default' or "
-                f"'linear'; got {rope_type!r}."
+                f"config.json: {where}.rope_type must be 'default' or 'linear'; got {rope_type!r}."
             )
-        where = f"{path}.rope_parameters.{name}"
-        default_theta = theta[name] if theta[name] is not None else _DEFAULT_THETA[name]
         rotary[layer_type] = RotaryConfig(
-            theta=_number(values, "rope_theta", float(default_theta), float, where),
-            linear_factor=_number(values, "factor", 1.0, float, where)
-            if rope_type == "linear"
-            else 1.0,
+            theta=_real(values, "rope_theta", old_theta[name], where),
+            linear_factor=_real(values, "factor", 1.0, where) if rope_type == "linear" else 1.0,
         )
     return rotary

@@ -157,15 +157,16 @@ class _Reader:
     def read(self, tensor: _StoredTensor) -> torch.Tensor:
         if tensor.path not in self._open_files:
             self._open_files[tensor.path] = _open(tensor.path)
-        mapped = self._open_files[tensor.path].get_tensor(tensor.name)
+        file = self._open_files[tensor.path]
+        mapped: torch.Tensor = file.get_tensor(tensor.name)  # type: ignore[no-untyped-call]
         # The copy is forced: a tensor that aliases the mapping would crash the process if the
         # file changed later.
         read = mapped.to(self._device, self._dtype, copy=True)
-        del mapped
+        del file, mapped
         self._mapped_bytes += tensor.num_bytes
         if self._mapped_bytes > _MAPPED_BYTES:
             self.close()
-        return read  # type: ignore[no-any-return]
+        return read
 
     def close(self) -> None:
         self._open_files.clear()  # the last reference to a mapping unmaps it

@@ -1,0 +1,169 @@
+"""From checked texts to margins: tokenise, encode each passage once, score in batches, count."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kalm_reranker.encoding.passages import encode_passages
+from kalm_reranker.encoding.states import PassageStates, Provenance
+from kalm_reranker.encoding.tokenizer import RerankerTokenizer
+from kalm_reranker.engine.eager import EagerForward
+from kalm_reranker.engine.scorer import PairIndex, score_pairs
+from kalm_reranker.errors import InvalidTextError
+from kalm_reranker.model.reranker_model import RerankerModel
+from kalm_reranker.progress import progress_bar
+from kalm_reranker.stats import RerankerStats
+
+logger = logging.getLogger(__name__)
+
+# Pairs whose passage states `score_texts` holds at once, which bounds its memory.
+_PAIRS_AT_ONCE = 4_096
+
+# Stands in for the provenance of states that are scored and dropped within one call, so that
+# nobody waits for the checkpoint to be hashed.
+_UNRECORDED = Provenance(model_fingerprint="", template_version=0, max_length=0, dtype="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineOptions:
+    """Settings of a pipeline; `KaLMReranker` says what each one means."""
+
+    system_instruction: str
+    query_max_length: int
+    max_length: int
+    batch_size: int
+    token_budget: int
+    deterministic: bool
+
+    @property
+    def max_items(self) -> int:
+        """Most passages or pairs in one forward pass."""
+        return 1 if self.deterministic else self.batch_size
+
+
+class Pipeline:
+    """A model and its tokenizer, ready to encode passages and to score queries against them.
+
+    Args:
+        model: The model.
+        tokenizer: The tokenizer of the same checkpoint.
+        options: Prompt, lengths and batching.
+    """
+
+    def __init__(
+        self, model: RerankerModel, tokenizer: RerankerTokenizer, options: PipelineOptions
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.options = options
+        self.stats = RerankerStats()
+        self._forward = EagerForward(model, tokenizer.yes_id, tokenizer.no_id)
+
+    def prompt(self, query: str, instruction: str) -> list[int]:
+        """Returns the decoder input for a query.
+
+        Raises:
+            InvalidTextError: The prompt is longer than the model can read.
+        """
+        options = self.options
+        ids, truncated = self.tokenizer.encode_prompt(
+            query,
+            instruction=instruction,
+            system_instruction=options.system_instruction,
+            query_max_length=options.query_max_length,
+        )
+        self.stats.add(queries=1, queries_truncated=int(truncated))
+        if truncated:
+            logger.info("a query was cut at query_max_length=%d tokens", options.query_max_length)
+        longest = self.model.config.decoder.max_positions
+        if len(ids) > longest:
+            raise InvalidTextError(
+                f"The prompt has {len(ids)} tokens; the model reads at most {longest}.",
+                hint="Shorten the instruction: queries are cut, instructions are not.",
+            )
+        return ids
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        ratio: int,
+        provenance: Provenance,
+        show_progress: bool | None,
+    ) -> PassageStates:
+        """Returns the states of passages, in order, on the model's device."""
+        options = self.options
+        tokenized = self.tokenizer.encode_documents(texts, options.max_length)
+        truncated = [text.truncated for text in tokenized]
+        self.stats.add(passages_encoded=len(texts), passages_truncated=sum(truncated))
+        if any(truncated):
+            logger.info(
+                "%d of %d documents were cut at max_length=%d tokens",
+                sum(truncated),
+                len(texts),
+                options.max_length,
+            )
+        with progress_bar(
+            len(texts), label="encode", unit="passages", show=show_progress
+        ) as on_progress:
+            slots = encode_passages(
+                self.model,
+                [text.ids for text in tokenized],
+                ratio,
+                max_items=options.max_items,
+                token_budget=options.token_budget,
+                on_progress=on_progress,
+            )
+        counts = [len(text.ids) for text in tokenized]
+        return PassageStates(slots, counts, truncated, ratio, provenance)
+
+    def score_states(
+        self,
+        prompts: Sequence[Sequence[int]],
+        states: PassageStates,
+        pairs: Sequence[PairIndex],
+        show_progress: bool | None,
+    ) -> list[float]:
+        """Returns the margin of each (prompt, passage) pair, in order.
+
+        Raises:
+            NonFiniteScoreError: The model overflowed.
+        """
+        self.stats.add(pairs_scored=len(pairs))
+        with progress_bar(
+            len(pairs), label="score", unit="pairs", show=show_progress
+        ) as on_progress:
+            return score_pairs(
+                self._forward,
+                prompts,
+                states,
+                pairs,
+                device=self.model.device,
+                dtype=self.model.dtype,
+                max_items=self.options.max_items,
+                token_budget=self.options.token_budget,
+                on_progress=on_progress,
+            )
+
+    def score_texts(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        instruction: str,
+        ratio: int,
+        show_progress: bool | None,
+    ) -> list[float]:
+        """Returns the margin of each (query, document) pair; distinct texts are read once."""
+        prompts: dict[str, int] = {}
+        for query, _ in pairs:
+            prompts.setdefault(query, len(prompts))
+        prompt_ids = [self.prompt(query, instruction) for query in prompts]
+        margins: list[float] = []
+        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+            block = pairs[start : start + _PAIRS_AT_ONCE]
+            passages: dict[str, int] = {}
+            for _, document in block:
+                passages.setdefault(document, len(passages))
+            self.stats.add(passages_reused=len(block) - len(passages))
+            states = self.encode(list(passages), ratio, _UNRECORDED, show_progress)
+            indices = [(prompts[query], passages[document]) for query, document in block]
+            margins += self.score_states(prompt_ids, states, indices, show_progress)
+        return margins
