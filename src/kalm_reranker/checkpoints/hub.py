@@ -16,6 +16,7 @@ from kalm_reranker.checkpoints.checkpoint import (
 )
 from kalm_reranker.checkpoints.hub_errors import (
     describe,
+    is_offline_mode,
     not_in_cache,
     not_on_hub,
     typed_hub_error,
@@ -153,11 +154,12 @@ class _Repository:
             path = cached
         else:
             path = self._download(CONFIG_FILE)
-        if path == cached and self._probe_error is not None:
+        error = self._probe_error
+        if path == cached and error is not None and not is_offline_mode(error):
             logger.warning(
-                "%s: the hub gave no answer (%s); using the cached commit %s.",
+                "%s: the hub did not name its newest commit (%s); using the cached commit %s.",
                 self._hub_id,
-                describe(self._probe_error),
+                describe(error),
                 path.parent.name,
             )
         self._revision = path.parent.name

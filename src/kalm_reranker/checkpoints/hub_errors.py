@@ -33,7 +33,10 @@ def typed_hub_error(error: Exception, hub_id: str, revision: str, file: str) -> 
             "token.",
         )
     if isinstance(error, hub.LocalEntryNotFoundError):
-        return not_in_cache(hub_id, revision, file, cause=error.__cause__ or error)
+        cause = error.__cause__
+        if isinstance(cause, hub.HfHubHTTPError):  # the hub did answer
+            return typed_hub_error(cause, hub_id, revision, file)
+        return not_in_cache(hub_id, revision, file, cause=cause or error)
     if isinstance(error, hub.EntryNotFoundError):
         return not_on_hub(hub_id, revision, file)
     status = getattr(getattr(error, "response", None), "status_code", None)
@@ -76,6 +79,13 @@ def not_on_hub(hub_id: str, revision: str, file: str) -> InvalidCheckpointError:
     )
 
 
+def is_offline_mode(error: BaseException) -> bool:
+    """Returns whether the hub was not asked because the user's environment forbids it."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    return isinstance(error, OfflineModeIsEnabled)
+
+
 def _elsewhere(hub_id: str) -> str:
     return (
         f"Where there is a connection, run `hf download {hub_id} --local-dir DIRECTORY`, bring "
@@ -85,6 +95,8 @@ def _elsewhere(hub_id: str) -> str:
 
 def describe(error: BaseException) -> str:
     """Returns an error of the hub library as one phrase."""
+    if is_offline_mode(error):
+        return "offline mode is on (HF_HUB_OFFLINE)"
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is not None:
         return f"HTTP status {status}"
