@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_checkpoints import checkpoint_files
+
+from tests.checkpoints.tiny_checkpoints import checkpoint_files
 
 MakeCheckpoint = Callable[..., Path]
 

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tiny_checkpoints import CONFIG, weights
 
 from kalm_reranker.checkpoints import file_hash, model_fingerprint, resolve_checkpoint
 from kalm_reranker.errors import InvalidCheckpointError
+from tests.checkpoints.tiny_checkpoints import CONFIG, weights
 
 
 @pytest.fixture(autouse=True)

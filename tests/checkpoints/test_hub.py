@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from loopback_hub import LoopbackHub
-from tiny_checkpoints import checkpoint_files, weights
+
+from tests.checkpoints.loopback_hub import LoopbackHub
+from tests.checkpoints.tiny_checkpoints import checkpoint_files, weights
 
 MODEL = "organisation/model"
 NANO = "KaLM-Embedding/KaLM-Reranker-V1-Nano"

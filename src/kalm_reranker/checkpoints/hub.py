@@ -225,12 +225,15 @@ class _Repository:
         if self._is_probed:
             return
         self._is_probed = True
-        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+        from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
         from huggingface_hub.errors import HfHubHTTPError
 
         url = hf_hub_url(self._hub_id, CONFIG_FILE, revision=self._revision)
         try:
-            metadata = get_hf_file_metadata(url, token=self._token)
+            # The timeout is given because not every release takes it from the environment here.
+            metadata = get_hf_file_metadata(
+                url, token=self._token, timeout=constants.HF_HUB_ETAG_TIMEOUT
+            )
         except HfHubHTTPError as error:
             # The hub answered, if only with a refusal. The download that follows gives it a name,
             # retries where the hub is busy, and takes the cached file where a token expired.
