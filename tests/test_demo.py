@@ -131,8 +131,8 @@ def test_numbers_and_marks_are_shown_as_they_are():
     text = shown(made_report(), 120)
     for part in ("0.658", "0.564", "-0.093", "0.689", "+0.032", "35.0 s", "50.0 ms an abstract"):
         assert part in text
-    assert "Alone, pico is below BM25 here." in text
-    assert "with BM25, pico is above BM25 here." in text
+    assert "Alone, pico ranks below BM25 here;" in text
+    assert "the sum of both z-scores, ranks above it." in " ".join(text.split())
     assert "[sic]" in text  # a query is text, not markup
     assert text.count("✓") == 2
     assert "(1.00)" in text
@@ -141,8 +141,8 @@ def test_numbers_and_marks_are_shown_as_they_are():
 def test_a_worse_blend_is_called_worse():
     values = {BM25: 0.5, RERANKER: 0.5, BLEND: 0.25}
     text = " ".join(shown(made_report(ndcg_at_10=values, model="nano"), 80).split())
-    assert "Alone, nano is level with BM25 here." in text
-    assert "nano is below BM25 here." in text
+    assert "Alone, nano ranks level with BM25 here;" in text
+    assert "ranks below it." in text
     assert "demonstration" not in text
 
 

@@ -1,5 +1,7 @@
 """Shows a `DemoReport` on a console."""
 
+from textwrap import shorten
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -63,17 +65,23 @@ def _quality_table(report: DemoReport, names: dict[str, str], console: Console) 
 
 def _verdict(report: DemoReport) -> str:
     """Returns what the numbers say, whichever way they fall."""
-    bm25 = report.ndcg_at_10[BM25]
-    lines = []
-    for ranker, how in ((RERANKER, "Alone"), (BLEND, "As the sum of z-scores with BM25")):
-        value = report.ndcg_at_10[ranker]
-        relation = "above" if value > bm25 else "below" if value < bm25 else "level with"
-        lines.append(f"{how}, {report.model} is {relation} BM25 here.")
+    alone, blended = (
+        _relation(report.ndcg_at_10[ranker], report.ndcg_at_10[BM25])
+        for ranker in (RERANKER, BLEND)
+    )
+    verdict = (
+        f"Alone, {report.model} ranks {alone} BM25 here; the blend, the sum of both z-scores, "
+        f"ranks {blended} it."
+    )
     if report.model == "pico":
-        lines.append(
-            "pico is a 15M-parameter demonstration model; nano, small and large are the real ones."
-        )
-    return " ".join(lines)
+        verdict += " pico is a small demonstration model; nano, small and large are the real ones."
+    return verdict
+
+
+def _relation(value: float, reference: float) -> str:
+    if value == reference:
+        return "level with"
+    return "above" if value > reference else "below"
 
 
 def _times_table(report: DemoReport) -> Table:
@@ -141,9 +149,7 @@ def _cell(results: tuple[DemoResult, ...], rank: int, console: Console) -> Text:
     if rank >= len(results):
         return Text("")
     result = results[rank]
-    title = result.title or result.passage_id
-    if len(title) > _TITLE_WIDTH:
-        title = title[: _TITLE_WIDTH - 3].rstrip() + "..."
+    title = shorten(result.title or result.passage_id, _TITLE_WIDTH, placeholder="...")
     if not result.relevant:
         return Text(title)
     return Text(f"{_symbol(console, '✓', '*')} {title}", style="bold green")
