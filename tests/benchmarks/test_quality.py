@@ -1,5 +1,6 @@
 """The quality benchmark as a user starts it, with the real model on a few passages."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -115,10 +116,13 @@ def test_results_of_other_settings_are_refused(finished):
         (["a/x", "b/x"], "two directories have the same name"),
     ],
 )
-def test_a_wrong_command_line_is_explained(arguments, message):
-    process = quality(*arguments)
-    assert process.returncode == 2
-    assert message in process.stderr
+def test_a_wrong_command_line_is_explained(arguments, message, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    quality_module = importlib.import_module("quality")
+    with pytest.raises(SystemExit) as caught:
+        quality_module.parse(arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_directory_that_is_none_is_a_short_error(tmp_path):
