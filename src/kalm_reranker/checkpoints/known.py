@@ -77,7 +77,7 @@ def _both_releases(
 _PICO = KnownModel(
     name="pico",
     hub_id=None,
-    parameters="15.3M in all",
+    parameters="15.3M",
     layers=6,
     width=256,
     mlp=768,

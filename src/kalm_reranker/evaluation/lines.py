@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kalm_reranker.errors import DataFileError
@@ -24,27 +24,41 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         DataFileError: The file cannot be opened, is no UTF-8, or is broken as a gzip file.
     """
-    number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                # Bytes are decoded line by line, so that the message can name the line.
-                line = (raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw).decode("utf-8")
-                if line.strip():
-                    yield number, line.rstrip("\r\n")
+            yield from decoded_lines(file, str(path))
+    except OSError as error:
+        raise DataFileError(
+            f"{path} cannot be read: {error.strerror or error}.",
+            hint="Check the path and its permissions.",
+        ) from error
+
+
+def decoded_lines(raw_lines: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
+    """Yields (line number from 1, line without its end); lines of white space are left out.
+
+    Args:
+        raw_lines: Lines as bytes: a file opened in binary mode, or standard input's buffer.
+        name: What messages call the source.
+
+    Raises:
+        DataFileError: A line is no UTF-8, or the source is broken as a gzip file.
+    """
+    number = 0
+    try:
+        for number, raw in enumerate(raw_lines, start=1):
+            # Bytes are decoded line by line, so that the message can name the line.
+            line = (raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw).decode("utf-8")
+            if line.strip():
+                yield number, line.rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise DataFileError(
-            f"{path}, line {number}: expected UTF-8 text; byte {error.object[error.start]:#04x} "
+            f"{name}, line {number}: expected UTF-8 text; byte {error.object[error.start]:#04x} "
             f"at column {error.start + 1} is not.",
             hint="Convert the file to UTF-8.",
         ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataFileError(
-            f"{path}, after line {number}: expected a complete gzip file; {error}.",
+            f"{name}, after line {number}: expected a complete gzip file; {error}.",
             hint="The file is damaged or was cut off; copy or download it again.",
-        ) from error
-    except OSError as error:
-        raise DataFileError(
-            f"{path} cannot be read: {error.strerror or error}.",
-            hint="Check the path and its permissions.",
         ) from error

@@ -1,0 +1,76 @@
+"""Entry point of the `kalm` command: collects the commands and turns errors into messages.
+
+Nothing here imports PyTorch, so that `kalm --help` answers at once.
+"""
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from kalm_reranker import __version__
+from kalm_reranker.cli.demo import demo
+from kalm_reranker.cli.models import models
+from kalm_reranker.cli.rerank import rerank
+from kalm_reranker.errors import KalmRerankerError
+
+_EXIT_ERROR = 1
+_EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
+
+app = typer.Typer(
+    name="kalm",
+    help="Rerank with KaLM-Reranker-V1. Results go to stdout, everything else to stderr.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(rerank)
+app.command()(models)
+app.command()(demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kalm-reranker {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log what is loaded, cut and scored to stderr.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    # Only this package's log: other libraries have much to say at every level.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    log = logging.getLogger("kalm_reranker")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO if verbose else logging.WARNING)
+    log.propagate = False
+
+
+def main() -> None:
+    """Runs the command line; the process ends with 0, 1 (an error), 2 (usage) or 130 (Ctrl-C)."""
+    try:
+        app()
+    except KalmRerankerError as error:
+        typer.echo(f"error: {error.message}", err=True)
+        if error.hint is not None:
+            typer.echo(f"hint: {error.hint}", err=True)
+        sys.exit(_EXIT_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(_EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output (`head`, a pager) is gone: that is its right. Python would
+        # complain about it once more while closing stdout.
+        sys.stderr.close()
+        sys.exit(_EXIT_ERROR)

@@ -1,0 +1,55 @@
+"""Options that several commands share, and how their text becomes a value."""
+
+from typing import Annotated
+
+import typer
+
+from kalm_reranker.errors import InvalidRatioError
+from kalm_reranker.options import UNSET, RatioOption
+
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", "-m", help="Short name (see `kalm models`), directory, or hub id."),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:0, ...  [default: cuda if any]")
+]
+DtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype", help="bfloat16, float16 or float32.  [default: what the hardware is fast at]"
+    ),
+]
+RatioTextOption = Annotated[
+    str | None,
+    typer.Option(
+        "--compression-ratio",
+        "-r",
+        metavar="N|none",
+        help="Tokens per stored passage state.  [default: the checkpoint's own]",
+    ),
+]
+MaxLengthOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-length", help="Tokens a passage is cut at.  [default: the checkpoint's own]"
+    ),
+]
+
+
+def ratio_from_text(text: str | None) -> RatioOption:
+    """Reads a compression ratio as typed on a command line; "none" is no pooling.
+
+    Raises:
+        InvalidRatioError: Neither a whole number nor "none".
+    """
+    if text is None:
+        return UNSET
+    if text.lower() == "none":
+        return None
+    try:
+        return int(text)  # whether it is positive is checked where it is used
+    except ValueError:
+        raise InvalidRatioError(
+            f"--compression-ratio must be a positive integer or 'none'; got {text!r}."
+        ) from None

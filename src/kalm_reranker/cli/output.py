@@ -1,0 +1,63 @@
+"""How results are printed: a table for people, JSON lines for programs. Always on stdout."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedRow:
+    """One ranked passage.
+
+    Args:
+        rank: From 1.
+        corpus_id: Position among the passages given, from 0.
+        id: Its id in the file; None where it has none.
+        score: P(yes).
+        margin: yes logit - no logit.
+        text: The passage.
+    """
+
+    rank: int
+    corpus_id: int
+    id: str | None
+    score: float
+    margin: float
+    text: str
+
+
+def print_json_lines(rows: Sequence[RankedRow]) -> None:
+    """Prints one JSON object per row, as UTF-8 text that any JSON reader takes."""
+    for row in rows:
+        typer.echo(json.dumps(asdict(row), ensure_ascii=False))
+
+
+def print_table(rows: Sequence[RankedRow], *, with_margin: bool) -> None:
+    """Prints a table as wide as the terminal, each passage cut to one line."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("rank", justify="right")
+    table.add_column("score", justify="right")
+    if with_margin:
+        table.add_column("margin", justify="right")
+    with_ids = any(row.id is not None for row in rows)
+    if with_ids:
+        table.add_column("id", max_width=24, no_wrap=True, overflow="ellipsis")
+    table.add_column("passage", no_wrap=True, overflow="ellipsis", ratio=1)
+    for row in rows:
+        cells = [str(row.rank), f"{row.score:.4f}"]
+        cells += [f"{row.margin:+.3f}"] if with_margin else []
+        cells += [row.id or ""] if with_ids else []
+        # Passages may hold control characters and what looks like markup; both are shown as text.
+        shown = [Text(_one_line(cell)) for cell in [*cells, row.text]]
+        table.add_row(*shown)
+    Console().print(table)
+
+
+def _one_line(text: str) -> str:
+    printable = (char if char.isprintable() else " " for char in text[:1000])
+    return " ".join("".join(printable).split())
