@@ -18,8 +18,8 @@ def score_from_margin(margin: float) -> float:
     Example:
         >>> score_from_margin(0.0)
         0.5
-        >>> round(score_from_margin(8.625), 8)
-        0.9998205
+        >>> round(score_from_margin(8.625), 6)
+        0.99982
     """
     if margin >= 0:
         return 1.0 / (1.0 + math.exp(-margin))

@@ -61,7 +61,7 @@ def _common(
 def main() -> None:
     """Runs the command line; the process ends with 0, 1 (an error), 2 (usage) or 130 (Ctrl-C)."""
     try:
-        app()
+        app(prog_name="kalm")
     except KalmRerankerError as error:
         typer.echo(f"error: {error.message}", err=True)
         if error.hint is not None:

@@ -1,0 +1,46 @@
+"""What the package shows to the world, and what importing it costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+import kalm_reranker
+
+
+def test_public_names():
+    assert kalm_reranker.__all__ == [
+        "KaLMReranker",
+        "KalmRerankerError",
+        "PassageStates",
+        "RankedDocument",
+        "ScoredPair",
+        "__version__",
+    ]
+    assert dir(kalm_reranker) == sorted(kalm_reranker.__all__)
+    for name in kalm_reranker.__all__:
+        assert getattr(kalm_reranker, name) is not None
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="has no attribute 'Reranker'"):
+        kalm_reranker.Reranker  # noqa: B018
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("statement", ["import kalm_reranker", "import kalm_reranker.cli.main"])
+def test_importing_does_not_import_torch(statement):
+    assert not modules_after(statement) & {"torch", "transformers", "huggingface_hub", "bm25s"}
+
+
+def test_scoring_never_imports_transformers():
+    modules = modules_after(
+        "from kalm_reranker import KaLMReranker; KaLMReranker('pico').rank('a', ['b'])"
+    )
+    assert "torch" in modules
+    assert not modules & {"transformers", "typer", "rich", "bm25s", "ir_measures"}
