@@ -93,7 +93,7 @@ def tiny(tmp_path_factory):
 
 def test_another_architecture(tiny, tmp_path):
     other = copy_with(tiny, tmp_path / "x", config=lambda c: {**c, "model_type": "t5"})
-    with pytest.raises(InvalidCheckpointError, match="must be 't5gemma2' .*; got 't5'"):
+    with pytest.raises(InvalidCheckpointError, match=r"must be 't5gemma2' .*; got 't5'"):
         KaLMReranker(other)
 
 

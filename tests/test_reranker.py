@@ -4,7 +4,6 @@ import logging
 import threading
 
 import pytest
-import torch
 
 from kalm_reranker import KaLMReranker, PassageStates, ScoredPair
 from kalm_reranker.errors import InvalidOptionError, InvalidRatioError, StatesMismatchError

@@ -18,11 +18,13 @@ def kalm(monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["kalm", *arguments])
-        with pytest.raises(SystemExit) as caught:
+        code = 0
+        try:
             main()
-            raise SystemExit(0)
+        except SystemExit as stop:
+            code = stop.code or 0
         captured = capsys.readouterr()
-        return caught.value.code or 0, captured.out, captured.err
+        return code, captured.out, captured.err
 
     return run
 

@@ -50,7 +50,7 @@ def test_joining():
     assert joined.truncated == states().truncated
     with pytest.raises(StatesMismatchError, match="different origin"):
         PassageStates.concatenate([states(), states(OTHER)])
-    with pytest.raises(InputError, match="different compression ratios .*: 2 and 4"):
+    with pytest.raises(InputError, match=r"different compression ratios .*: 2 and 4"):
         PassageStates.concatenate([states(), states().repool(4)])
     with pytest.raises(InputError, match="at least one"):
         PassageStates.concatenate([])

@@ -26,7 +26,7 @@ def test_dtypes_by_name(name, dtype):
 
 @pytest.mark.parametrize("dtype", ["int8", "float", torch.int64, 16])
 def test_other_dtypes_are_refused(dtype):
-    with pytest.raises(InvalidOptionError, match="dtype must be one of 'bfloat16'.*; got"):
+    with pytest.raises(InvalidOptionError, match=r"dtype must be one of 'bfloat16'.*; got"):
         choose_dtype(dtype, CPU)
 
 
@@ -57,7 +57,7 @@ def test_a_pytorch_without_the_probes_means_float32(monkeypatch):
 def test_devices():
     assert choose_device("cpu") == CPU
     assert choose_device(CPU) == CPU
-    with pytest.raises(InvalidOptionError, match="device must be a PyTorch device .* got 'gpu'"):
+    with pytest.raises(InvalidOptionError, match=r"device must be a PyTorch device .* got 'gpu'"):
         choose_device("gpu")
 
 

@@ -89,7 +89,7 @@ def test_many_missing_tensors_are_counted(tmp_path, tensors):
 
 def test_an_unexpected_tensor_is_named(tmp_path, tensors):
     extra = {"model.decoder.layers.0.self_attn.q_proj.lora_A.weight": torch.zeros(1)}
-    with pytest.raises(InvalidCheckpointError, match="holds 1 tensors .*lora_A"):
+    with pytest.raises(InvalidCheckpointError, match=r"holds 1 tensors .*lora_A"):
         load(saved(tmp_path / "x.safetensors", tensors | extra))
 
 

@@ -57,7 +57,7 @@ class Attention(nn.Module):
             queries: [B, H, T, K].
             keys: [B, G, S, K].
             values: [B, G, S, K].
-            mask: Boolean, broadcastable to [B, H, T, S]; None attends everywhere.
+            mask: What `additive` made, broadcastable to [B, H, T, S]; None attends everywhere.
 
         Returns:
             [B, T, D].
@@ -75,6 +75,15 @@ class Attention(nn.Module):
     def _split(self, projected: Tensor, num_heads: int) -> Tensor:
         heads = projected.view(*projected.shape[:-1], num_heads, self.head_width)
         return heads.transpose(1, 2)  # [B, T, H * K] -> [B, H, T, K]
+
+
+def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Returns a boolean mask as what is added to attention scores: 0 at True, -inf at False.
+
+    The kernels would convert a boolean mask in every layer, which on a CPU costs as much as the
+    decoder's attention itself.
+    """
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, -torch.inf)
 
 
 def encoder_window(num_tokens: int, window: int, device: torch.device) -> Tensor:

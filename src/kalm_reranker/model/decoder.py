@@ -8,7 +8,7 @@ Only the state at the last prompt token is wanted, so the last layer computes th
 import torch
 from torch import Tensor, nn
 
-from kalm_reranker.model.attention import RotaryTables, decoder_window
+from kalm_reranker.model.attention import RotaryTables, additive, decoder_window
 from kalm_reranker.model.block import Block
 from kalm_reranker.model.config import LayerType, StackConfig
 from kalm_reranker.model.layers import RMSNorm, rotary_tables
@@ -31,7 +31,7 @@ class DecoderLayer(Block):
             hidden: [B, T, D].
             passage_states: [B, C, D].
             rotary: cos and sin [T, K].
-            mask: Boolean, broadcastable to [B, 1, T, T + C].
+            mask: Additive, broadcastable to [B, 1, T, T + C].
             only: [B] integer positions to compute; None for all of them.
 
         Returns:
@@ -90,7 +90,10 @@ class Decoder(nn.Module):
             layer_type: rotary_tables(settings, num_tokens, self.config.head_width, like=embedded)
             for layer_type, settings in self.config.rotary.items()
         }
-        masks = self._merged_masks(num_tokens, slot_mask)
+        masks = {
+            layer_type: additive(seen, embedded.dtype)
+            for layer_type, seen in self._merged_masks(num_tokens, slot_mask).items()
+        }
         hidden = embedded
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
@@ -100,7 +103,7 @@ class Decoder(nn.Module):
         return self.norm(hidden.squeeze(1))  # type: ignore[no-any-return]
 
     def _merged_masks(self, num_tokens: int, slot_mask: Tensor) -> dict[LayerType, Tensor]:
-        """[B, 1, T, T + C] per layer type; B is 1 where no row has padded slots."""
+        """Boolean [B, 1, T, T + C] per layer type; B is 1 where no row has padded slots."""
         slots = slot_mask[:1] if bool(slot_mask.all()) else slot_mask
         passage = slots[:, None, None, :].expand(-1, 1, num_tokens, -1)  # [B, 1, T, C]
         masks: dict[LayerType, Tensor] = {}

@@ -6,7 +6,7 @@ Shape letters: P passages, S passage tokens, D hidden width.
 import torch
 from torch import Tensor, nn
 
-from kalm_reranker.model.attention import RotaryTables, encoder_window
+from kalm_reranker.model.attention import RotaryTables, additive, encoder_window
 from kalm_reranker.model.block import Block
 from kalm_reranker.model.config import LayerType, StackConfig
 from kalm_reranker.model.layers import RMSNorm, ScaledEmbedding, rotary_tables
@@ -50,7 +50,10 @@ class Encoder(nn.Module):
             layer_type: rotary_tables(settings, num_tokens, self.config.head_width, like=hidden)
             for layer_type, settings in self.config.rotary.items()
         }
-        masks = self._attention_masks(mask)
+        masks = {
+            layer_type: None if seen is None else additive(seen, hidden.dtype)
+            for layer_type, seen in self._attention_masks(mask).items()
+        }
         for layer, layer_type in zip(self.layers, self.config.layer_types, strict=True):
             hidden = layer(hidden, rotary[layer_type], masks[layer_type])
         return self.norm(hidden)  # type: ignore[no-any-return]
