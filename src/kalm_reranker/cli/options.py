@@ -12,12 +12,12 @@ ModelOption = Annotated[
     typer.Option("--model", "-m", help="Short name (see `kalm models`), directory, or hub id."),
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="cpu, cuda, cuda:0, ...  [default: cuda if any]")
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:0, ... (default: cuda if any)")
 ]
 DtypeOption = Annotated[
     str | None,
     typer.Option(
-        "--dtype", help="bfloat16, float16 or float32.  [default: what the hardware is fast at]"
+        "--dtype", help="bfloat16, float16 or float32. (default: what the hardware is fast at)"
     ),
 ]
 RatioTextOption = Annotated[
@@ -26,13 +26,13 @@ RatioTextOption = Annotated[
         "--compression-ratio",
         "-r",
         metavar="N|none",
-        help="Tokens per stored passage state.  [default: the checkpoint's own]",
+        help="Tokens per stored passage state. (default: the checkpoint's own)",
     ),
 ]
 MaxLengthOption = Annotated[
     int | None,
     typer.Option(
-        "--max-length", help="Tokens a passage is cut at.  [default: the checkpoint's own]"
+        "--max-length", help="Tokens a passage is cut at. (default: the checkpoint's own)"
     ),
 ]
 

@@ -37,12 +37,12 @@ def rerank(
         ),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option("--top-k", "-k", help="Show only the best.  [default: all]")
+        int | None, typer.Option("--top-k", "-k", help="Show only the best. (default: all)")
     ] = None,
     instruction: Annotated[
         str | None,
         typer.Option(
-            "--instruction", "-i", help="Task instruction.  [default: the checkpoint's own]"
+            "--instruction", "-i", help="Task instruction. (default: the checkpoint's own)"
         ),
     ] = None,
     model: ModelOption = "pico",
