@@ -1,11 +1,13 @@
 """Whatever is handed in gives a typed error or a documented result, never a library's trace."""
 
+import numpy as np
 import pytest
 import torch
 
 from kalm_reranker import KaLMReranker
 from kalm_reranker.errors import (
     CheckpointNotFoundError,
+    InputError,
     InvalidCheckpointError,
     InvalidOptionError,
     InvalidPairError,
@@ -43,6 +45,9 @@ def pico():
         (lambda r: r.predict("qd"), InvalidPairError, "pairs must be a list"),
         (lambda r: r.predict([("", "d")]), InvalidTextError, r"pairs\[0\] query must hold"),
         (lambda r: r.encode([b"x"]), TextTypeError, r"documents\[0\] must be a string; got bytes"),
+        (lambda r: r.score("q", ["d"]), InputError, "states must be PassageStates, .* got list"),
+        (lambda r: r.score("q", None), InputError, "states must be PassageStates, .* got NoneType"),
+        (lambda r: r.rank("q", (d for d in "ab")), TextTypeError, r"Hint: Pass list\(documents\)"),
         (lambda r: r.score("", r.encode(["d"])), InvalidTextError, "query must hold some text"),
         (
             lambda r: r.rank("q", ["d"], "instruction " * 9000),
@@ -97,6 +102,15 @@ def test_another_architecture(tiny, tmp_path):
         KaLMReranker(other)
 
 
+def test_files_replaced_after_loading_cannot_lend_their_fingerprint(tiny, tmp_path):
+    directory = copy_with(tiny, tmp_path / "x")
+    reranker = KaLMReranker(directory)
+    build_checkpoint(directory, seed=9, **TINY)
+    with pytest.raises(InvalidCheckpointError, match="changed since the model was loaded"):
+        reranker.encode(["a document"])
+    reranker.predict([("q", "d")])  # needs no fingerprint
+
+
 def test_truncated_weights(tiny, tmp_path):
     other = copy_with(tiny, tmp_path / "x")
     weights = other / "model.safetensors"
@@ -112,15 +126,30 @@ def test_float16_overflow_is_an_error_not_a_score(tiny, tmp_path):
 
     other = copy_with(tiny, tmp_path / "x", tensors=loud)
     KaLMReranker(other, dtype="float32").predict([("q", "d")])
-    with pytest.raises(NonFiniteScoreError, match=r"1 of 1 pairs .* in float16"):
+    with pytest.raises(
+        NonFiniteScoreError, match=r"1 of 1 pairs in a batch \(first: pair 0\) in float16"
+    ):
         KaLMReranker(other, dtype="float16").predict([("q", "d")])
 
 
 def test_damaged_states_are_an_error_not_a_score(pico):
     states = pico.encode(["one", "two"])
     states.slots[-1, 0] = torch.nan
-    with pytest.raises(NonFiniteScoreError, match=r"1 of 2 pairs \(first: pair 1\)"):
+    with pytest.raises(NonFiniteScoreError, match=r"1 of 2 pairs in a batch \(first: pair 1\)"):
         pico.score("q", states)
+
+
+def test_numbers_of_any_integer_type_are_numbers():
+    reranker = KaLMReranker("pico", batch_size=np.int64(4), chunk_size=np.int32(4))
+    assert len(reranker.rank("q", ["a", "b"], top_k=np.int64(1))) == 1
+
+
+@pytest.mark.parametrize("ratio", [10**6, 10**12, 10**30])
+def test_any_ratio_is_possible(pico, ratio):
+    states = pico.encode(["a", "b c d"])
+    expected = pico.predict([("q", "a"), ("q", "b c d")], compression_ratio=ratio)
+    assert pico.score("q", states, compression_ratio=ratio) == pytest.approx(expected, abs=0.01)
+    assert states.repool(ratio).slot_counts == (1, 1)
 
 
 ODD_DOCUMENTS = {

@@ -151,13 +151,28 @@ def test_cuts_are_counted_and_logged(caplog):
     assert reranker.stats.passages_truncated >= 6
 
 
-def test_many_pairs_are_scored_in_blocks(pico, monkeypatch):
+def test_many_passages_are_read_in_blocks_and_each_once(pico, monkeypatch):
     import kalm_reranker.engine.pipeline as pipeline
 
     pairs = [(query, document) for query in ("a", QUERY) for document in DOCUMENTS]
     expected = pico.predict(pairs)
-    monkeypatch.setattr(pipeline, "_PAIRS_AT_ONCE", 4)
+    monkeypatch.setattr(pipeline, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(pipeline, "_SMALLEST_BLOCK", 2)
+    before = pico.stats.passages_encoded
     assert pico.predict(pairs) == pytest.approx(expected, abs=1e-5)
+    assert pico.stats.passages_encoded - before == len(DOCUMENTS)
+
+
+def test_only_the_last_position_and_two_rows_are_computed(pico):
+    shapes = []
+    last_layer = pico._pipeline.model.model.decoder.layers[-1]
+    hook = last_layer.mlp.register_forward_hook(lambda _, args, out: shapes.append(out.shape))
+    pico.rank(QUERY, DOCUMENTS)
+    hook.remove()
+    assert shapes == [(len(DOCUMENTS), 1, 256)]
+    vocabulary = pico._pipeline.model.config.decoder.vocab_size
+    modules = pico._pipeline.model.modules()
+    assert not any(getattr(module, "out_features", 0) == vocabulary for module in modules)
 
 
 def test_threads_may_share_a_reranker(pico):

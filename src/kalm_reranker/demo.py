@@ -157,7 +157,8 @@ def run_demo(
     first_stage_s = clock.lap()
 
     tell(f"Loading {model}")
-    from kalm_reranker.reranker import KaLMReranker  # here, because it imports torch
+    from kalm_reranker.engine.placement import dtype_name  # here, because these import torch
+    from kalm_reranker.reranker import KaLMReranker
 
     reranker = KaLMReranker(
         model,
@@ -188,7 +189,7 @@ def run_demo(
         collection=collection.name,
         model=reranker.checkpoint.name,
         device=str(reranker.device),
-        dtype=str(reranker.dtype).removeprefix("torch."),
+        dtype=dtype_name(reranker.dtype),
         compression_ratio=reranker.compression_ratio,
         max_length=states.provenance.max_length,
         num_passages=len(collection.passages),

@@ -1,5 +1,6 @@
 """Checks on the settings of a reranker."""
 
+import operator
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -27,8 +28,18 @@ def check_count(value: object, name: str, *, largest: int | None = None) -> int:
     Raises:
         InvalidOptionError: It is not.
     """
-    fits = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if not fits or (largest is not None and value > largest):  # type: ignore[operator]
+    count = whole_number(value)
+    if count is None or count < 1 or (largest is not None and count > largest):
         allowed = "a positive integer" if largest is None else f"an integer from 1 to {largest}"
         raise InvalidOptionError(f"{name} must be {allowed}; got {value!r}.")
-    return value  # type: ignore[return-value]
+    return count
+
+
+def whole_number(value: object) -> int | None:
+    """Returns an integer of any kind (numpy's, PyTorch's) as an int; None for anything else."""
+    if "bool" in str(getattr(value, "dtype", type(value).__name__)):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None

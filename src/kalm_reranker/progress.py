@@ -20,7 +20,7 @@ def progress_bar(
         show: True or False; None shows it for long lists when stderr is a terminal.
     """
     if show is None:
-        show = total >= _WORTH_SHOWING and sys.stderr.isatty()
+        show = total >= _WORTH_SHOWING and sys.stderr is not None and sys.stderr.isatty()
     if not show:
         yield lambda count: None
         return

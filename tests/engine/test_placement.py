@@ -54,6 +54,15 @@ def test_a_pytorch_without_the_probes_means_float32(monkeypatch):
     assert placement._bfloat16_instructions() is None
 
 
+@pytest.mark.parametrize("device", ["meta", "xpu", "hpu", "vulkan", "cpu:99", "cuda:99"])
+def test_devices_that_are_not_here_are_refused(device):
+    if torch.device(device).type == "cpu":
+        assert choose_device(device).type == "cpu"  # PyTorch has one CPU, whatever its number
+        return
+    with pytest.raises(InvalidOptionError, match="device"):
+        choose_device(device)
+
+
 def test_devices():
     assert choose_device("cpu") == CPU
     assert choose_device(CPU) == CPU

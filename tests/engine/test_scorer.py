@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalm_reranker.encoding.states import PassageStates, Provenance
-from kalm_reranker.engine.scorer import finish, prepare, score_pairs
+from kalm_reranker.engine.scorer import check_finite, prepare, score_pairs
 from kalm_reranker.errors import NonFiniteScoreError
 
 ORIGIN = Provenance(model_fingerprint="m", template_version=1, max_length=9, dtype="float32")
@@ -87,5 +87,26 @@ def test_prepared_batches_are_padded_at_the_right():
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_non_finite_logits_are_refused_and_the_pair_named(bad):
     logits = torch.tensor([[1.0, 2.0], [bad, 0.0]])
-    with pytest.raises(NonFiniteScoreError, match=r"1 of 2 pairs \(first: pair 7\) in float16"):
-        finish(logits, [3, 7], [0.0] * 8, torch.float16)
+    with pytest.raises(
+        NonFiniteScoreError, match=r"1 of 2 pairs in a batch \(first: pair 7\) in f"
+    ):
+        check_finite(logits, [3, 7], torch.float16)
+    check_finite(torch.zeros(2, 2), [3, 7], torch.float16)
+
+
+def test_errors_call_pairs_by_the_callers_positions():
+    def broken(batch):
+        return stub(batch).masked_fill(batch.passage_states[:, :1, 0] == 2, math.nan)
+
+    with pytest.raises(NonFiniteScoreError, match="first: pair 40"):
+        score_pairs(
+            broken,
+            [[1]],
+            states_of([1, 1]),
+            [(0, 0), (0, 1)],
+            device=CPU,
+            dtype=torch.float32,
+            max_items=4,
+            token_budget=10,
+            positions=[30, 40],
+        )

@@ -28,6 +28,17 @@ def test_a_ratio_beyond_the_length_gives_one_slot():
     assert mask.all()
 
 
+@pytest.mark.parametrize("ratio", [10**6, 10**12, 10**30])
+def test_a_ratio_beyond_every_length_costs_no_more(ratio):
+    slots, mask = pool_states(STATES, MASK, ratio)
+    assert slots.tolist() == [[[3.0]], [[5.0]]]
+    again, _ = repool_slots(slots, torch.tensor([3, 1]), ratio, ratio * 2)
+    assert again.tolist() == slots.tolist()
+    coarse, _ = repool_slots(STATES, torch.tensor([3, 1]), 1, ratio)
+    assert coarse.tolist() == slots.tolist()
+    assert mask.all()
+
+
 def test_repooling_weighs_the_partial_slot_by_its_tokens():
     slots, _ = pool_states(STATES, MASK, 2)
     coarse, mask = repool_slots(slots, torch.tensor([3, 1]), 2, 4)

@@ -35,6 +35,20 @@ def test_low_precision_errors_are_within_twice_the_reference(checkpoints, kind, 
     )
 
 
+def test_bfloat16_margins_move_with_the_batch_no_more_than_twice_the_references(checkpoints):
+    directory = checkpoints["linear_rope"]
+    some = pairs(60)
+    bf16 = reference(directory, dtype=torch.bfloat16)
+    theirs = np.array([bf16.margins(some, ratio=4, batch_size=size) for size in (1, 3, 8, 32)])
+    ours = np.array(
+        [
+            our_margins(KaLMReranker(directory, dtype="bfloat16", batch_size=size), some)
+            for size in (1, 3, 8, 32)
+        ]
+    )
+    assert np.ptp(ours, axis=0).max() <= 2 * np.ptp(theirs, axis=0).max()
+
+
 @pytest.mark.parametrize("form", ["text_model names", "old config keys", "both"])
 def test_every_form_on_disk_gives_the_same_margins(checkpoints, other_forms, form):
     expected = our_margins(KaLMReranker(checkpoints["linear_rope"], dtype="float32"), pairs(12))

@@ -80,6 +80,25 @@ def swapped_rotary_bases(monkeypatch):
     monkeypatch.setattr(encoder, "rotary_tables", swapped)
 
 
+def dropped_rope_scaling_in_the_decoder(monkeypatch):
+    def unscaled(config, num_positions, head_width, *, like):
+        return rotary_tables(RotaryConfig(theta=config.theta), num_positions, head_width, like=like)
+
+    monkeypatch.setattr(decoder, "rotary_tables", unscaled)
+
+
+def windowed_passage_keys(monkeypatch):
+    original = decoder.Decoder._merged_masks
+
+    def merged_masks(self, num_tokens, slot_mask):
+        masks = original(self, num_tokens, slot_mask)
+        sliding = masks["sliding"].clone()
+        sliding[..., num_tokens + self.config.sliding_window :] = False
+        return {**masks, "sliding": sliding}
+
+    monkeypatch.setattr(decoder.Decoder, "_merged_masks", merged_masks)
+
+
 def rotary_on_passage_keys(monkeypatch):
     def passage_keys_values(self, passage_states):
         rotary = rotary_tables(
@@ -171,6 +190,8 @@ def query_without_its_round_trip(monkeypatch):
         (encoder_window_one_less_forward, "grouped"),
         (decoder_window_off_by_one, "grouped"),
         (dropped_rope_scaling, "linear_rope"),
+        (dropped_rope_scaling_in_the_decoder, "linear_rope"),
+        (windowed_passage_keys, "grouped"),
         (swapped_rotary_bases, "grouped"),
         (rotary_on_passage_keys, "grouped"),
         (swapped_head_norms, "grouped"),

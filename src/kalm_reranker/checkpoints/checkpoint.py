@@ -1,5 +1,6 @@
 """A checkpoint on disk: its files, checked to be there, and its settings."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,6 +62,16 @@ def checkpoint_from_directory(
         InvalidCheckpointError: Files are missing (all of them are named) or damaged, or the
             weights are there in a format that is not read.
     """
+    try:
+        os.listdir(directory)
+        os.stat(directory / CONFIG_FILE)
+    except FileNotFoundError:
+        pass  # what is missing is named below
+    except OSError as error:
+        raise InvalidCheckpointError(
+            f"{directory} cannot be read: {error.strerror or error}.",
+            hint="Check the permissions of the directory.",
+        ) from error
     missing = [file for file in (CONFIG_FILE, TOKENIZER_FILE) if not (directory / file).is_file()]
     weight_names = weight_file_names(directory)
     if not weight_names:

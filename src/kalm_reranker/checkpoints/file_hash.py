@@ -29,7 +29,7 @@ def content_hash(path: Path) -> str:
         OSError: The file cannot be read.
     """
     key = os.path.realpath(path)
-    identity = _identity(path)
+    identity = file_identity(path)
     cache = _cache_path()
     entry = _read_entries(cache).get(key)
     if isinstance(entry, dict) and entry.get("identity") == identity:
@@ -38,12 +38,17 @@ def content_hash(path: Path) -> str:
             return remembered
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if _identity(path) == identity and _is_settled(identity):
+    if file_identity(path) == identity and _is_settled(identity):
         _remember(cache, key, {"identity": identity, "sha256": digest})
     return digest
 
 
-def _identity(path: Path) -> list[int]:
+def file_identity(path: Path) -> list[int]:
+    """Returns what changes when a file's content is replaced: device, inode, size and times.
+
+    Raises:
+        OSError: There is no such file.
+    """
     # Change time too: `cp -p` and `rsync -t` can put other bytes under the same modification time.
     stat = path.stat()
     return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kalm_reranker.checkpoints.checkpoint import Checkpoint
-from kalm_reranker.checkpoints.file_hash import content_hash
+from kalm_reranker.checkpoints.file_hash import content_hash, file_identity
 from kalm_reranker.checkpoints.json_file import read_json_object
 from kalm_reranker.errors import InvalidCheckpointError
 
@@ -41,6 +41,19 @@ _IGNORED_KEYS = frozenset(
 )
 
 
+def checkpoint_identity(checkpoint: Checkpoint) -> list[list[int]]:
+    """Returns what changes when a file of the checkpoint is replaced; cheap, reads no content.
+
+    Raises:
+        InvalidCheckpointError: A file is gone.
+    """
+    paths = (checkpoint.config_path, checkpoint.tokenizer_path, *checkpoint.weight_files)
+    try:
+        return [file_identity(path) for path in paths]
+    except OSError as error:
+        raise _unreadable(checkpoint, error) from error
+
+
 def model_fingerprint(checkpoint: Checkpoint) -> str:
     """Returns 32 hex characters that identify the model by content.
 
@@ -64,11 +77,15 @@ def model_fingerprint(checkpoint: Checkpoint) -> str:
             "weights": [content_hash(path) for path in checkpoint.weight_files],
         }
     except OSError as error:
-        raise InvalidCheckpointError(
-            f"{error.filename or checkpoint.directory} cannot be read: {error.strerror or error}."
-        ) from error
+        raise _unreadable(checkpoint, error) from error
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:_HEX_CHARACTERS]
+
+
+def _unreadable(checkpoint: Checkpoint, error: OSError) -> InvalidCheckpointError:
+    return InvalidCheckpointError(
+        f"{error.filename or checkpoint.directory} cannot be read: {error.strerror or error}."
+    )
 
 
 def _model_config(config: Mapping[str, Any]) -> dict[str, Any]:

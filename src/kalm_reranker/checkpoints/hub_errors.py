@@ -27,8 +27,8 @@ def typed_hub_error(error: Exception, hub_id: str, revision: str, file: str) -> 
         )
     if isinstance(error, hub.RepositoryNotFoundError):
         return CheckpointNotFoundError(
-            f"The hub has no model repository {hub_id!r}, or it is private and this account "
-            "may not see it.",
+            f"There is no directory {hub_id!r}, and the hub has no model repository of that name, "
+            "or it is private and this account may not see it.",
             hint="Check the spelling; for a private one log in with `hf auth login` or pass a "
             "token.",
         )

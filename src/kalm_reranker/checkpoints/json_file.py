@@ -34,6 +34,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
             f"{path} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}.",
             hint="The file is damaged or was not downloaded completely; fetch it again.",
         ) from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise InvalidCheckpointError(f"{path} cannot be read as JSON: {error}.") from error
     except RecursionError as error:
         raise InvalidCheckpointError(f"{path} nests JSON values too deeply to be read.") from error
     if not isinstance(value, dict):

@@ -12,7 +12,8 @@ from kalm_reranker.checkpoints.known import KNOWN_MODELS
 from kalm_reranker.errors import CheckpointNotFoundError, InvalidOptionError
 
 # `organisation/name` as the hub spells it. A leading dot or further slash means a path.
-_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
+# Neither "--" nor ".." may occur in it, nor "-" or "." at an end.
+_HUB_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]*/[A-Za-z0-9]([\w.-]*\w)?", re.ASCII)
 
 
 def resolve_checkpoint(
@@ -44,6 +45,10 @@ def resolve_checkpoint(
             does not come from the hub.
     """
     path = _as_path_text(model)
+    if revision is not None and not isinstance(revision, str):
+        raise InvalidOptionError(f"revision must be a string or None; got {revision!r}.")
+    if cache_dir is not None and not isinstance(cache_dir, str | os.PathLike):
+        raise InvalidOptionError(f"cache_dir must be a path or None; got {cache_dir!r}.")
     is_name = isinstance(model, str)
     known = KNOWN_MODELS.get(path) if is_name else None
     hub_id = known.hub_id if known else None

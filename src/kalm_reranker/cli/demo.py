@@ -1,10 +1,8 @@
 """`kalm demo`: the main job on real text that ships with the package."""
 
-import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from kalm_reranker.cli.options import (
     DeviceOption,
@@ -14,6 +12,7 @@ from kalm_reranker.cli.options import (
     RatioTextOption,
     ratio_from_text,
 )
+from kalm_reranker.cli.output import console, print_json
 from kalm_reranker.demo import run_demo
 from kalm_reranker.demo_view import render_demo
 from kalm_reranker.options import UNSET
@@ -22,7 +21,7 @@ from kalm_reranker.options import UNSET
 def demo(
     model: ModelOption = "pico",
     candidates: Annotated[
-        int, typer.Option("--candidates", help="Passages that BM25 hands to the reranker.")
+        int, typer.Option("--candidates", min=1, help="Passages that BM25 hands to the reranker.")
     ] = 50,
     compression_ratio: RatioTextOption = None,
     max_length: MaxLengthOption = None,
@@ -45,6 +44,6 @@ def demo(
         on_stage=lambda line: typer.echo(f"{line} ...", err=True),
     )
     if as_json:
-        typer.echo(json.dumps(report.as_dict(), ensure_ascii=False))
+        print_json(report.as_dict())
     else:
-        render_demo(report, Console())
+        render_demo(report, console())

@@ -4,6 +4,7 @@ Nothing here imports PyTorch, so that `kalm --help` answers at once.
 """
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -61,7 +62,11 @@ def _common(
 def main() -> None:
     """Runs the command line; the process ends with 0, 1 (an error), 2 (usage) or 130 (Ctrl-C)."""
     try:
-        app(prog_name="kalm")
+        try:
+            app(prog_name="kalm")
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where a full disk can still be reported
     except KalmRerankerError as error:
         typer.echo(f"error: {error.message}", err=True)
         if error.hint is not None:
@@ -70,7 +75,16 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(_EXIT_INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output (`head`, a pager) is gone: that is its right. Python would
-        # complain about it once more while closing stdout.
-        sys.stderr.close()
+        # The reader of our output (`head`, a pager) is gone: that is its right.
+        _drop_output()
         sys.exit(_EXIT_ERROR)
+    except OSError as error:
+        typer.echo(f"error: writing the result failed: {error.strerror or error}", err=True)
+        _drop_output()
+        sys.exit(_EXIT_ERROR)
+
+
+def _drop_output() -> None:
+    """Keeps Python from flushing to a stdout that takes no more, and complaining, at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())

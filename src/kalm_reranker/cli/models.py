@@ -1,14 +1,13 @@
 """`kalm models`: the models that have a short name, and which of them are on this machine."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from kalm_reranker.checkpoints import KNOWN_MODELS, KnownModel, size_on_disk_bytes
+from kalm_reranker.cli.output import console, print_json
 
 # Of every official model; shown once instead of on each line, so that the table fits 80 columns.
 _ORGANISATION = "KaLM-Embedding/"
@@ -21,9 +20,9 @@ def models(
     sizes = {name: size_on_disk_bytes(model) for name, model in KNOWN_MODELS.items()}
     if as_json:
         for name, model in KNOWN_MODELS.items():
-            typer.echo(json.dumps(asdict(model) | {"on_disk_bytes": sizes[name]}))
+            print_json(asdict(model) | {"on_disk_bytes": sizes[name]})
         return
-    console = Console()
+    out = console()
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "hub id", "parameters"):
         table.add_column(heading, no_wrap=True)
@@ -41,10 +40,10 @@ def models(
             f"{model.trained_ratios[0]}-{model.trained_ratios[-1]}",
             _size(sizes[name]),
         )
-    console.print(table)
-    console.print(f"\nHub ids begin with {_ORGANISATION}\n", highlight=False)
+    out.print(table)
+    out.print(f"\nHub ids begin with {_ORGANISATION}\n", highlight=False)
     for licence, names in _by_licence(list(KNOWN_MODELS.values())).items():
-        console.print(f"{', '.join(names)}: {licence}", style="dim", highlight=False)
+        out.print(f"{', '.join(names)}: {licence}", style="dim", highlight=False)
 
 
 def _by_licence(known: list[KnownModel]) -> dict[str, list[str]]:

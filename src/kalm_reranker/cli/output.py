@@ -1,6 +1,8 @@
 """How results are printed: a table for people, JSON lines for programs. Always on stdout."""
 
+import io
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -32,9 +34,22 @@ class RankedRow:
 
 
 def print_json_lines(rows: Sequence[RankedRow]) -> None:
-    """Prints one JSON object per row, as UTF-8 text that any JSON reader takes."""
+    """Prints one JSON object per row."""
     for row in rows:
-        typer.echo(json.dumps(asdict(row), ensure_ascii=False))
+        print_json(asdict(row))
+
+
+def print_json(value: object) -> None:
+    """Prints a value as one line of JSON; escaped where stdout's encoding cannot write it all."""
+    readable = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    typer.echo(json.dumps(value, ensure_ascii=not readable))
+
+
+def console() -> Console:
+    """Returns a console on stdout that shows "?" for what the terminal cannot."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    return Console()
 
 
 def print_table(rows: Sequence[RankedRow], *, with_margin: bool) -> None:
@@ -55,7 +70,7 @@ def print_table(rows: Sequence[RankedRow], *, with_margin: bool) -> None:
         # Passages may hold control characters and what looks like markup; both are shown as text.
         shown = [Text(_one_line(cell)) for cell in [*cells, row.text]]
         table.add_row(*shown)
-    Console().print(table)
+    console().print(table)
 
 
 def _one_line(text: str) -> str:

@@ -1,13 +1,12 @@
 """Passages from a file or standard input: JSON lines, or one passage a line."""
 
-import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kalm_reranker.encoding.texts import check_text
 from kalm_reranker.errors import DataFileError
-from kalm_reranker.evaluation.lines import decoded_lines, numbered_lines
+from kalm_reranker.lines import decoded_lines, json_object, numbered_lines, shown
 
 _JSON_SUFFIXES = {".jsonl", ".ndjson"}
 _STDIN = "-"
@@ -33,38 +32,43 @@ def read_passages(source: str) -> list[Passage]:
             names the line.
     """
     if source == _STDIN:
-        lines = list(decoded_lines(sys.stdin.buffer, "standard input"))
-        as_json = bool(lines) and lines[0][1].lstrip().startswith("{")
+        if sys.stdin is None:
+            raise DataFileError("standard input is closed.", hint="Name a file instead of -.")
         name = "standard input"
+        lines = list(decoded_lines(sys.stdin.buffer, name))
+        as_json = bool(lines) and lines[0][1].lstrip().startswith("{")
     else:
-        path = Path(source)
-        lines = list(numbered_lines(path))
-        suffixes = path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]
-        as_json = bool(_JSON_SUFFIXES & set(suffixes))
         name = source
+        as_json = _holds_json_lines(Path(source))
+        lines = list(numbered_lines(Path(source)))
     if as_json:
-        return list(_passages_from_json(lines, name))
+        return [_passage_from_json(line, f"{name}, line {number}") for number, line in lines]
     return [Passage(line) for _, line in lines]
 
 
-def _passages_from_json(lines: list[tuple[int, str]], name: str) -> Iterator[Passage]:
-    for number, line in lines:
-        where = f"{name}, line {number}"
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise DataFileError(
-                f"{where}: expected a JSON object; {error}.",
-                hint="Write one object per line, or name the file .txt for one passage per line.",
-            ) from error
-        if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-            raise DataFileError(
-                f'{where}: expected an object with a string "text"; got {line[:80]!r}.',
-            )
-        title = record.get("title") or ""
-        if not isinstance(title, str):
-            raise DataFileError(f'{where}: "title" must be a string; got {title!r}.')
-        identifier = record.get("id", record.get("_id"))
-        yield Passage(
-            f"{title} {record['text']}".strip(), None if identifier is None else str(identifier)
+def _holds_json_lines(path: Path) -> bool:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes[-1:] == [".gz"]:
+        suffixes.pop()
+    if suffixes[-1:] == [".json"]:
+        raise DataFileError(
+            f"{path}: a JSON document is not read line by line.",
+            hint="Write one object per line and name the file .jsonl.",
         )
+    return bool(suffixes) and suffixes[-1] in _JSON_SUFFIXES
+
+
+def _passage_from_json(line: str, where: str) -> Passage:
+    record = json_object(line, where)
+    fields = {field: record.get(field) or "" for field in ("title", "text")}
+    for field, value in fields.items():
+        if not isinstance(value, str):
+            raise DataFileError(f'{where}: "{field}" must be a string; got {shown(value)}.')
+    if "text" not in record:
+        raise DataFileError(
+            f'{where}: expected an object with a string "text"; got {shown(line)}.',
+        )
+    # The first of the two that says something; 0 is an id.
+    ids = [record[key] for key in ("id", "_id") if record.get(key) is not None]
+    identifier = check_text(str(ids[0]), f'{where}: "id"') if ids else None
+    return Passage(f"{fields['title']} {fields['text']}".strip(), identifier)

@@ -20,6 +20,7 @@ def encode_passages(
     *,
     max_items: int,
     token_budget: int,
+    store_on: torch.device,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> Tensor:
     """Encodes passages and pools their states.
@@ -30,22 +31,24 @@ def encode_passages(
         ratio: Tokens per slot.
         max_items: Most passages in a batch; 1 makes every result independent of the others.
         token_budget: Most tokens in a batch, padding included.
+        store_on: Device of the result; batches move there one by one.
         on_progress: Called after each batch with the number of passages it held.
 
     Returns:
-        The slots [sum of C, D] of all passages in the given order, on the model's device.
+        The slots [sum of C, D] of all passages in the given order, on `store_on`.
     """
     slot_counts = [num_slots(len(ids), ratio) for ids in passages]
     offsets = [0]
     for count in slot_counts:
         offsets.append(offsets[-1] + count)
     width = model.config.encoder.hidden_width
-    packed = torch.empty(offsets[-1], width, dtype=model.dtype, device=model.device)
+    packed = torch.empty(offsets[-1], width, dtype=model.dtype, device=store_on)
     lengths = [(len(ids),) for ids in passages]
     for batch in plan_batches(lengths, max_items=max_items, token_budget=token_budget):
         token_ids, mask = pad_token_ids([passages[index] for index in batch])
         with torch.inference_mode():
             slots, _ = model.encode(token_ids.to(model.device), mask.to(model.device), ratio)
+        slots = slots.to(store_on)
         for row, index in enumerate(batch):
             packed[offsets[index] : offsets[index + 1]] = slots[row, : slot_counts[index]]
         on_progress(len(batch))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kalm_reranker.errors import InputError, StatesMismatchError
 from kalm_reranker.model.pooling import check_ratio, num_slots, repool_slots
+from kalm_reranker.options import whole_number
 
 _REPOOL_CHUNK = 256  # passages padded together; bounds the padded copy
 
@@ -60,6 +61,10 @@ class PassageStates(Sequence["PassageStates"]):
         self.truncated = tuple(truncated)
         self.compression_ratio = check_ratio(compression_ratio)
         self.provenance = provenance
+        if not slots.is_floating_point():
+            raise InputError(f"slots must have a floating dtype; got {slots.dtype}.")
+        if self.token_counts and min(self.token_counts) < 1:
+            raise InputError(f"every passage has at least one token; got {self.token_counts}.")
         self.slot_counts = tuple(num_slots(n, self.compression_ratio) for n in self.token_counts)
         offsets = [0]
         for count in self.slot_counts:
@@ -83,13 +88,18 @@ class PassageStates(Sequence["PassageStates"]):
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, key: int | slice | Sequence[int]) -> "PassageStates":
-        """Returns the states of one passage, a slice, or a list of passages, as PassageStates."""
+        """Returns the states of one passage, a slice, or a list of passages, as PassageStates.
+
+        Raises:
+            IndexError: There is no such passage.
+            InputError: The key is none of these; boolean masks are not taken.
+        """
         if isinstance(key, slice):
             indices: Sequence[int] = range(len(self))[key]
-        elif isinstance(key, int):
-            indices = [range(len(self))[key]]
         else:
-            indices = [range(len(self))[index] for index in key]
+            is_list = isinstance(key, Iterable) and whole_number(key) is None
+            wanted: Iterable[object] = key if is_list and not isinstance(key, str) else [key]  # type: ignore[assignment]
+            indices = [range(len(self))[_position(index)] for index in wanted]
         parts = [self.slots_of(index) for index in indices]
         return PassageStates(
             torch.cat(parts) if parts else self.slots[:0],
@@ -155,7 +165,11 @@ class PassageStates(Sequence["PassageStates"]):
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> "PassageStates":
-        """Returns the states on another device or in another floating dtype."""
+        """Returns the states on another device or in another floating dtype.
+
+        Raises:
+            InputError: The dtype is not a floating one.
+        """
         slots = self.slots.to(device=device or self.slots.device, dtype=dtype or self.slots.dtype)
         return PassageStates(
             slots, self.token_counts, self.truncated, self.compression_ratio, self.provenance
@@ -192,3 +206,11 @@ class PassageStates(Sequence["PassageStates"]):
             first.compression_ratio,
             first.provenance,
         )
+
+
+def _position(index: object) -> int:
+    # A boolean is a mask's, not a position.
+    position = whole_number(index)
+    if position is None:
+        raise InputError(f"a passage is named by its position, a whole number; got {index!r}.")
+    return position

@@ -54,7 +54,9 @@ def check_documents(documents: object) -> list[str]:
     if isinstance(documents, str) or not isinstance(documents, Sequence):
         raise TextTypeError(
             f"documents must be a list of strings; got {type(documents).__name__}.",
-            hint="Put a single document into a list: [document].",
+            hint="Put a single document into a list: [document]."
+            if isinstance(documents, str)
+            else "Pass list(documents).",
         )
     return [check_text(document, f"documents[{i}]") for i, document in enumerate(documents)]
 
@@ -68,7 +70,8 @@ def check_pairs(pairs: object) -> list[tuple[str, str]]:
     """
     if isinstance(pairs, str) or not isinstance(pairs, Sequence):
         raise InvalidPairError(
-            f"pairs must be a list of (query, document) pairs; got {type(pairs).__name__}."
+            f"pairs must be a list of (query, document) pairs; got {type(pairs).__name__}.",
+            hint="Pass list(pairs).",
         )
     return [_check_pair(pair, f"pairs[{index}]") for index, pair in enumerate(pairs)]
 

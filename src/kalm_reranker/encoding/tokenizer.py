@@ -1,7 +1,7 @@
 """Texts to token ids, exactly as the reference does it.
 
-Source: section 3 of the reference's input format: no special tokens are added to anything, the
-document text is cut at the right, and a query makes a round trip through its tokens.
+Source: the input format of the official KaLM-Reranker-V1 code: no special tokens are added to
+anything, the document text is cut at the right, and a query makes a round trip through its tokens.
 """
 
 import json
@@ -95,11 +95,11 @@ class RerankerTokenizer:
         texts = [document_text(document) for document in documents]
         encodings = self._text_tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         tokenized = []
-        for index, encoding in enumerate(encodings):
+        for document, encoding in zip(documents, encodings, strict=True):
             ids = encoding.ids
             cut = len(ids) > max_length
             ids = ids[:max_length] if cut else ids
-            self._check_ids(ids, f"documents[{index}]")
+            self._check_ids(ids, f"the document that begins {document[:40]!r}")
             tokenized.append(TokenizedText(ids, cut))
         return tokenized
 
@@ -145,20 +145,27 @@ def _largest_id(tokenizer: Tokenizer) -> int:
 
 
 def _template_token_id(tokenizer: Tokenizer, token: str) -> int:
-    ids = tokenizer.encode(token, add_special_tokens=False).ids
+    ids = _probe(tokenizer, token)
     if len(ids) != 1 or tokenizer.id_to_token(ids[0]) != token:
         raise InvalidCheckpointError(
             f"The tokenizer does not know {token!r} as one token; it becomes {len(ids)} tokens.",
             hint="Tokenizer.json must be the one of a KaLM-Reranker-V1 checkpoint.",
         )
-    return int(ids[0])
+    return ids[0]
+
+
+def _probe(tokenizer: Tokenizer, text: str) -> list[int]:
+    try:
+        return list(tokenizer.encode(text, add_special_tokens=False).ids)
+    except Exception as error:  # tokenizers raises bare Exception
+        raise InvalidCheckpointError(f"The tokenizer cannot encode {text!r}: {error}.") from error
 
 
 def _answer_ids(tokenizer: Tokenizer) -> tuple[int, int]:
     """The last token of "yes" and of "no", as the reference reads them."""
     found: dict[str, int] = {}
     for word in (YES_WORD, NO_WORD):
-        ids = tokenizer.encode(word, add_special_tokens=False).ids
+        ids = _probe(tokenizer, word)
         last = tokenizer.id_to_token(ids[-1]) if ids else None
         # A piece of the word (or <unk>, or a byte) would be a logit that was never trained.
         if last is None or not last.endswith(word):

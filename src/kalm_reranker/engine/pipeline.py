@@ -4,20 +4,24 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from kalm_reranker.encoding.passages import encode_passages
 from kalm_reranker.encoding.states import PassageStates, Provenance
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer
 from kalm_reranker.engine.eager import EagerForward
 from kalm_reranker.engine.scorer import PairIndex, score_pairs
 from kalm_reranker.errors import InvalidTextError
+from kalm_reranker.model.pooling import num_slots
 from kalm_reranker.model.reranker_model import RerankerModel
 from kalm_reranker.progress import progress_bar
 from kalm_reranker.stats import RerankerStats
 
 logger = logging.getLogger(__name__)
 
-# Pairs whose passage states `score_texts` holds at once, which bounds its memory.
-_PAIRS_AT_ONCE = 4_096
+# Bytes of passage states that `score_texts` holds at once: it reads passages in blocks.
+_BLOCK_BYTES = 2**30
+_SMALLEST_BLOCK = 64  # passages, however large their states
 
 # Stands in for the provenance of states that are scored and dropped within one call, so that
 # nobody waits for the checkpoint to be hashed.
@@ -89,12 +93,13 @@ class Pipeline:
         ratio: int,
         provenance: Provenance,
         show_progress: bool | None,
+        *,
+        store_on: torch.device,
     ) -> PassageStates:
-        """Returns the states of passages, in order, on the model's device."""
+        """Returns the states of passages, in order, on the device `store_on`."""
         options = self.options
         tokenized = self.tokenizer.encode_documents(texts, options.max_length)
         truncated = [text.truncated for text in tokenized]
-        self.stats.add(passages_encoded=len(texts), passages_truncated=sum(truncated))
         if any(truncated):
             logger.info(
                 "%d of %d documents were cut at max_length=%d tokens",
@@ -111,8 +116,10 @@ class Pipeline:
                 ratio,
                 max_items=options.max_items,
                 token_budget=options.token_budget,
+                store_on=store_on,
                 on_progress=on_progress,
             )
+        self.stats.add(passages_encoded=len(texts), passages_truncated=sum(truncated))
         counts = [len(text.ids) for text in tokenized]
         return PassageStates(slots, counts, truncated, ratio, provenance)
 
@@ -122,17 +129,25 @@ class Pipeline:
         states: PassageStates,
         pairs: Sequence[PairIndex],
         show_progress: bool | None,
+        *,
+        positions: Sequence[int] | None = None,
     ) -> list[float]:
         """Returns the margin of each (prompt, passage) pair, in order.
+
+        Args:
+            prompts: Token ids of the prompts.
+            states: Passage states.
+            pairs: Which prompt goes with which passage.
+            show_progress: See `progress_bar`.
+            positions: What errors call each pair, if not its place in `pairs`.
 
         Raises:
             NonFiniteScoreError: The model overflowed.
         """
-        self.stats.add(pairs_scored=len(pairs))
         with progress_bar(
             len(pairs), label="score", unit="pairs", show=show_progress
         ) as on_progress:
-            return score_pairs(
+            margins = score_pairs(
                 self._forward,
                 prompts,
                 states,
@@ -141,8 +156,11 @@ class Pipeline:
                 dtype=self.model.dtype,
                 max_items=self.options.max_items,
                 token_budget=self.options.token_budget,
+                positions=positions,
                 on_progress=on_progress,
             )
+        self.stats.add(pairs_scored=len(pairs))
+        return margins
 
     def score_texts(
         self,
@@ -151,19 +169,42 @@ class Pipeline:
         ratio: int,
         show_progress: bool | None,
     ) -> list[float]:
-        """Returns the margin of each (query, document) pair; distinct texts are read once."""
+        """Returns the margin of each (query, document) pair; distinct texts are read once.
+
+        Raises:
+            InvalidTextError: A prompt is longer than the model can read.
+            NonFiniteScoreError: The model overflowed.
+        """
         prompts: dict[str, int] = {}
-        for query, _ in pairs:
+        wanted: dict[str, list[int]] = {}  # document -> positions of its pairs
+        for position, (query, document) in enumerate(pairs):
             prompts.setdefault(query, len(prompts))
+            wanted.setdefault(document, []).append(position)
         prompt_ids = [self.prompt(query, instruction) for query in prompts]
-        margins: list[float] = []
-        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-            block = pairs[start : start + _PAIRS_AT_ONCE]
-            passages: dict[str, int] = {}
-            for _, document in block:
-                passages.setdefault(document, len(passages))
-            self.stats.add(passages_reused=len(block) - len(passages))
-            states = self.encode(list(passages), ratio, _UNRECORDED, show_progress)
-            indices = [(prompts[query], passages[document]) for query, document in block]
-            margins += self.score_states(prompt_ids, states, indices, show_progress)
+        margins = [0.0] * len(pairs)
+        documents = list(wanted)
+        block = self._passages_in_a_block(ratio)
+        for start in range(0, len(documents), block):
+            texts = documents[start : start + block]
+            states = self.encode(
+                texts, ratio, _UNRECORDED, show_progress, store_on=self.model.device
+            )
+            positions = [position for text in texts for position in wanted[text]]
+            indices = [
+                (prompts[pairs[position][0]], index)
+                for index, text in enumerate(texts)
+                for position in wanted[text]
+            ]
+            scored = self.score_states(
+                prompt_ids, states, indices, show_progress, positions=positions
+            )
+            for position, margin in zip(positions, scored, strict=True):
+                margins[position] = margin
+        self.stats.add(passages_reused=len(pairs) - len(documents))
         return margins
+
+    def _passages_in_a_block(self, ratio: int) -> int:
+        slots = num_slots(self.options.max_length, ratio)
+        width = self.model.config.encoder.hidden_width
+        largest_bytes = slots * width * self.model.dtype.itemsize
+        return max(_SMALLEST_BLOCK, _BLOCK_BYTES // largest_bytes)

@@ -47,11 +47,15 @@ def choose_device(device: str | torch.device | None) -> torch.device:
             f"device {str(chosen)!r} cannot be used: this PyTorch finds no CUDA device.",
             hint="Use device='cpu', or install a CUDA build of PyTorch and check nvidia-smi.",
         )
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+    try:
+        held = torch.zeros(1, device=chosen)
+        usable = not held.is_meta
+    except Exception as error:  # which one depends on the device's backend
         raise InvalidOptionError(
-            f"device {str(chosen)!r} does not exist; there are {torch.cuda.device_count()} "
-            "CUDA devices."
-        )
+            f"device {str(chosen)!r} cannot be used on this machine: {error}"
+        ) from error
+    if not usable:
+        raise InvalidOptionError(f"device {str(chosen)!r} computes nothing.")
     return chosen
 
 
@@ -59,8 +63,8 @@ def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> Chose
     """Returns the dtype asked for, or the fastest one that keeps the exactness contract.
 
     That is bfloat16 on CUDA, and on CPUs whose processor multiplies bfloat16 natively (AMX or
-    AVX-512 BF16: 2 to 3 times the speed of float32 or more); float32 elsewhere. The reference
-    takes float32 on every CPU; `dtype="float32"` does the same here.
+    AVX-512 BF16; benchmarks/precision.py measures what that is worth); float32 elsewhere. The
+    reference takes float32 on every CPU; `dtype="float32"` does the same here.
 
     Raises:
         InvalidOptionError: A name or dtype that is not supported.

@@ -13,6 +13,7 @@ from torch import Tensor
 from kalm_reranker.encoding.batching import Batch, plan_batches
 from kalm_reranker.encoding.passages import pad_token_ids
 from kalm_reranker.encoding.states import PassageStates
+from kalm_reranker.engine.placement import dtype_name
 from kalm_reranker.errors import NonFiniteScoreError
 from kalm_reranker.scoring import margin_from_logits
 
@@ -86,6 +87,7 @@ def score_pairs(
     dtype: torch.dtype,
     max_items: int,
     token_budget: int,
+    positions: Sequence[int] | None = None,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> list[float]:
     """Returns the margin z_yes - z_no of each pair, in the order of `pairs`.
@@ -99,6 +101,7 @@ def score_pairs(
         dtype: Dtype that passage states are converted to.
         max_items: Most pairs in a batch; 1 makes every score independent of the others.
         token_budget: Most tokens (prompt and slots, padding included) in a batch.
+        positions: What errors call each pair, if not its place in `pairs`.
         on_progress: Called after each batch with the number of pairs it held.
 
     Raises:
@@ -111,25 +114,25 @@ def score_pairs(
         prepared = prepare(prompts, states, members, device=device, dtype=dtype)
         with torch.inference_mode():
             logits = forward(prepared)
-        finish(logits, batch, margins, dtype)
+        check_finite(logits, [positions[i] for i in batch] if positions else batch, dtype)
+        for index, (yes_logit, no_logit) in zip(batch, logits.tolist(), strict=True):
+            margins[index] = margin_from_logits(yes_logit, no_logit)
         on_progress(len(batch))
     return margins
 
 
-def finish(logits: Tensor, batch: Batch, margins: list[float], dtype: torch.dtype) -> None:
-    """Writes the margins of one batch to their places.
+def check_finite(logits: Tensor, positions: Sequence[int], dtype: torch.dtype) -> None:
+    """Refuses logits [B, 2] that are no numbers.
 
     Raises:
-        NonFiniteScoreError: A logit is NaN or infinite.
+        NonFiniteScoreError: A logit is NaN or infinite; the message names the pair.
     """
-    rows = logits.tolist()
-    if not bool(torch.isfinite(logits).all()):
-        bad = [index for index, row in zip(batch, logits, strict=True) if not row.isfinite().all()]
+    finite = torch.isfinite(logits).all(1).tolist()
+    bad = [position for position, fine in zip(positions, finite, strict=True) if not fine]
+    if bad:
         raise NonFiniteScoreError(
-            f"The model gave non-finite logits for {len(bad)} of {len(batch)} pairs (first: pair "
-            f"{min(bad)}) in {str(dtype).removeprefix('torch.')}.",
+            f"The model gave non-finite logits for {len(bad)} of {len(positions)} pairs in a "
+            f"batch (first: pair {min(bad)}) in {dtype_name(dtype)}.",
             hint="Use dtype='bfloat16' or 'float32'; float16 overflows in this architecture. In "
             "those dtypes it means damaged weights or damaged passage states.",
         )
-    for index, (yes_logit, no_logit) in zip(batch, rows, strict=True):
-        margins[index] = margin_from_logits(yes_logit, no_logit)

@@ -9,15 +9,12 @@ Each file may be gzipped (`corpus.jsonl.gz`).
 Source: the data format of the BEIR benchmark (Thakur et al., 2021).
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from kalm_reranker.errors import DataFileError
 from kalm_reranker.evaluation.collection import Collection, Qrels
-from kalm_reranker.evaluation.lines import existing_file, numbered_lines
-
-_MAX_SHOWN = 60  # characters of a broken line that a message repeats
+from kalm_reranker.lines import existing_file, json_object, numbered_lines, shown
 
 
 def load_beir(directory: str | Path, *, split: str = "test", name: str | None = None) -> Collection:
@@ -85,23 +82,11 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, object], str]]:
     seen: dict[str, int] = {}
     for number, line in numbered_lines(path):
         where = f"{path}, line {number}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataFileError(
-                f"{where}: expected one JSON object; {error.msg} at column {error.colno} "
-                f"of {_shown(line)}.",
-                hint="Each line must be a whole JSON object.",
-            ) from error
-        if not isinstance(record, dict):
-            raise DataFileError(
-                f"{where}: expected one JSON object; got {_shown(line)}.",
-                hint='Write {"_id": "1", "text": "..."}.',
-            )
+        record = json_object(line, where)
         record_id = record.get("_id")
         if not isinstance(record_id, str) or not record_id:
             raise DataFileError(
-                f'{where}: expected a non-empty string in "_id"; got {_shown(record_id)}.',
+                f'{where}: expected a non-empty string in "_id"; got {shown(record_id)}.',
                 hint="Ids are strings, numbers too: write them in quotation marks.",
             )
         if record_id in seen:
@@ -118,7 +103,7 @@ def _text(record: dict[str, object], field: str, where: str, *, optional: bool =
     if value is None and optional:
         return ""
     if not isinstance(value, str):
-        got = _shown(value) if field in record else "no such field"
+        got = shown(value) if field in record else "no such field"
         raise DataFileError(
             f'{where}: expected a string in "{field}"; got {got}.',
             hint='Write {"_id": "1", "title": "...", "text": "..."}.',
@@ -137,7 +122,7 @@ def _read_qrels(path: Path, queries: dict[str, str], passages: dict[str, str]) -
         if len(fields) != 3 or not _is_integer(fields[2]):
             raise DataFileError(
                 f"{path}, line {number}: expected query id, passage id and an integer relevance, "
-                f"separated by tabs; got {_shown(line)}.",
+                f"separated by tabs; got {shown(line)}.",
                 hint="TREC files with four columns must lose their second column first.",
             )
         query_id, passage_id, relevance = fields[0], fields[1], int(fields[2])
@@ -159,8 +144,3 @@ def _read_qrels(path: Path, queries: dict[str, str], passages: dict[str, str]) -
 
 def _is_integer(text: str) -> bool:
     return text.strip().removeprefix("-").isdecimal()
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -62,15 +62,21 @@ class Attention(nn.Module):
         Returns:
             [B, T, D].
         """
+        # Heads are repeated here and not by the kernel's own option, which some of PyTorch's CUDA
+        # kernels refuse together with a mask.
         mixed = nn.functional.scaled_dot_product_attention(
             queries,
-            keys,
-            values,
+            self._for_each_query_head(keys),
+            self._for_each_query_head(values),
             attn_mask=mask,
             scale=self.scale,
-            enable_gqa=self.num_query_heads != self.num_key_value_heads,
         )
         return self.o_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def _for_each_query_head(self, heads: Tensor) -> Tensor:
+        """[B, G, S, K] -> [B, H, S, K]; a view where there is a single head."""
+        repeats = self.num_query_heads // self.num_key_value_heads
+        return heads.unsqueeze(2).expand(-1, -1, repeats, -1, -1).flatten(1, 2)
 
     def _split(self, projected: Tensor, num_heads: int) -> Tensor:
         heads = projected.view(*projected.shape[:-1], num_heads, self.head_width)
@@ -91,14 +97,15 @@ def encoder_window(num_tokens: int, window: int, device: torch.device) -> Tensor
 
     The window lies around the token: (W + 1) // 2 - 1 tokens back and W // 2 forward.
     """
-    positions = torch.arange(num_tokens, device=device)
-    distance = positions.unsqueeze(1) - positions.unsqueeze(0)  # query minus key
-    return (distance < (window + 1) // 2) & (-distance < window // 2 + 1)
+    keys = torch.arange(num_tokens, device=device)
+    queries = keys.unsqueeze(1)
+    # Compared by broadcasting: a table of distances would take eight times the mask's memory.
+    return (keys > queries - (window + 1) // 2) & (keys <= queries + window // 2)
 
 
 def decoder_window(num_tokens: int, window: int | None, device: torch.device) -> Tensor:
     """Returns [T, T]: causal, and in sliding layers only keys at a distance below `window`."""
-    positions = torch.arange(num_tokens, device=device)
-    distance = positions.unsqueeze(1) - positions.unsqueeze(0)
-    causal = distance >= 0
-    return causal if window is None else causal & (distance < window)
+    keys = torch.arange(num_tokens, device=device)
+    queries = keys.unsqueeze(1)
+    causal = keys <= queries
+    return causal if window is None else causal & (keys > queries - window)

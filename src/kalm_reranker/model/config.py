@@ -17,6 +17,9 @@ LayerType = Literal["sliding", "full"]
 _LAYER_TYPES: dict[str, LayerType] = {"sliding_attention": "sliding", "full_attention": "full"}
 _DEFAULT_SLIDING_PATTERN = 6  # every 6th layer is global
 _ACTIVATION = "gelu_pytorch_tanh"
+# No setting of a model comes near these; larger ones would overflow in tensors.
+_LARGEST_INTEGER = 2**31
+_LARGEST_REAL = 1e18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,11 +130,15 @@ def _section(config: Mapping[str, Any], key: str, path: str = "") -> Mapping[str
     return value
 
 
+def _optional_section(config: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any]:
+    return {} if config.get(key) is None else _section(config, key, f"{path}.")
+
+
 def _integer(config: Mapping[str, Any], key: str, default: int, path: str) -> int:
     value = config.get(key)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < _LARGEST_INTEGER:
         raise InvalidCheckpointError(
             f"config.json: {path}.{key} must be a positive integer; got {value!r}."
         )
@@ -142,7 +149,8 @@ def _real(config: Mapping[str, Any], key: str, default: float, path: str) -> flo
     value = config.get(key)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < value < _LARGEST_REAL:
         raise InvalidCheckpointError(
             f"config.json: {path}.{key} must be a positive number; got {value!r}."
         )
@@ -157,6 +165,10 @@ def _stack_from_dict(config: Mapping[str, Any], path: str) -> StackConfig:
     if activation != _ACTIVATION:
         raise InvalidCheckpointError(
             f"config.json: {path}.hidden_activation must be {_ACTIVATION!r}; got {activation!r}."
+        )
+    if "sliding_window" in config and config["sliding_window"] is None:
+        raise InvalidCheckpointError(
+            f"config.json: {path}.sliding_window must be a positive integer; got None."
         )
     num_layers = integer("num_hidden_layers", 26)
     num_query_heads = integer("num_attention_heads", 8)
@@ -190,7 +202,8 @@ def _layer_types(config: Mapping[str, Any], num_layers: int, path: str) -> tuple
     if names is None:
         pattern = _integer(config, "sliding_window_pattern", _DEFAULT_SLIDING_PATTERN, path)
         return tuple("sliding" if (i + 1) % pattern else "full" for i in range(num_layers))
-    if not isinstance(names, list) or len(names) != num_layers or set(names) - set(_LAYER_TYPES):
+    known = isinstance(names, list) and all(str(name) in _LAYER_TYPES for name in names)
+    if not known or len(names) != num_layers:
         raise InvalidCheckpointError(
             f"config.json: {path}.layer_types must list one of {sorted(_LAYER_TYPES)} for each of "
             f"the {num_layers} layers; got {names!r}."
@@ -199,22 +212,27 @@ def _layer_types(config: Mapping[str, Any], num_layers: int, path: str) -> tuple
 
 
 def _rotary(config: Mapping[str, Any], path: str) -> dict[LayerType, RotaryConfig]:
-    new_form: Mapping[str, Any] = config.get("rope_parameters") or {}
+    new_form = _optional_section(config, "rope_parameters", path)
     # The old keys; `rope_scaling` belongs to the global layers only.
     old_theta = {
         "full_attention": _real(config, "rope_theta", 1_000_000.0, path),
         "sliding_attention": _real(config, "rope_local_base_freq", 10_000.0, path),
     }
-    old_scaling: dict[str, Any] = {"full_attention": config.get("rope_scaling") or {}}
+    old_scaling = {"full_attention": _optional_section(config, "rope_scaling", path)}
     rotary: dict[LayerType, RotaryConfig] = {}
     for name, layer_type in _LAYER_TYPES.items():
-        values = {**(new_form.get(name) or {}), **old_scaling.get(name, {})}
         where = f"{path}.rope_parameters.{name}"
+        values = {
+            **_optional_section(new_form, name, f"{path}.rope_parameters"),
+            **old_scaling.get(name, {}),
+        }
         rope_type = values.get("rope_type", values.get("type", "default"))
         if rope_type not in ("default", "linear"):
             raise InvalidCheckpointError(
                 f"config.json: {where}.rope_type must be 'default' or 'linear'; got {rope_type!r}."
             )
+        if rope_type == "linear" and values.get("factor") is None:
+            raise InvalidCheckpointError(f"config.json: {where} is 'linear' and has no factor.")
         rotary[layer_type] = RotaryConfig(
             theta=_real(values, "rope_theta", old_theta[name], where),
             linear_factor=_real(values, "factor", 1.0, where) if rope_type == "linear" else 1.0,

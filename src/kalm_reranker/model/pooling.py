@@ -2,7 +2,7 @@
 
 Shape letters: P passages, S passage tokens, C slots = ceil(S / ratio), D hidden width.
 
-Source: SPEC of KaLM-Reranker-V1, arXiv 2606.22807, section on MEP. The mean is taken along the
+Source: KaLM-Reranker-V1, arXiv 2606.22807 (MEP). The mean is taken along the
 sequence, over the tokens that exist; a last, partial slot averages what it has. Sums are taken in
 float32 whatever the states' dtype and rounded once at the end.
 """
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kalm_reranker.errors import InvalidRatioError
+from kalm_reranker.options import whole_number
 
 
 def check_ratio(ratio: object) -> int:
@@ -21,12 +22,13 @@ def check_ratio(ratio: object) -> int:
     """
     if ratio is None:
         return 1
-    if isinstance(ratio, bool) or not isinstance(ratio, int) or ratio < 1:
+    tokens = whole_number(ratio)
+    if tokens is None or tokens < 1:
         raise InvalidRatioError(
             f"compression_ratio must be a positive integer or None; got {ratio!r}.",
             hint="None and 1 keep every token; the official models were trained for 1 to 32.",
         )
-    return ratio
+    return tokens
 
 
 def num_slots(num_tokens: int, ratio: int | None) -> int:
@@ -84,8 +86,10 @@ def repool_slots(
             f"got {ratio}.",
             hint="Encode the passages again at a ratio that divides the wanted one.",
         )
-    starts = torch.arange(slots.shape[1], device=slots.device) * stored_ratio
-    weights = (token_counts.unsqueeze(1) - starts).clamp(0, stored_ratio).to(torch.float32)
+    # A ratio beyond every length is as good as the longest length, and fits an integer tensor.
+    slot_width = min(stored_ratio, int(token_counts.max()) if len(token_counts) else 1)
+    starts = torch.arange(slots.shape[1], device=slots.device) * slot_width
+    weights = (token_counts.unsqueeze(1) - starts).clamp(0, slot_width).to(torch.float32)
     if ratio == stored_ratio:
         return slots.masked_fill((weights == 0).unsqueeze(-1), 0), weights > 0
     coarse, counts = _weighted_mean_of_runs(slots, weights, ratio // stored_ratio)
@@ -95,6 +99,7 @@ def repool_slots(
 def _weighted_mean_of_runs(rows: Tensor, weights: Tensor, run: int) -> tuple[Tensor, Tensor]:
     """Averages each `run` of rows [P, N, D] by weights [P, N]; also returns the weight sums."""
     num_passages, num_rows, width = rows.shape
+    run = max(1, min(run, num_rows))  # a run longer than all rows is all rows
     num_runs = -(-num_rows // run)
     missing = num_runs * run - num_rows
     # Padding rows may hold anything, also values that a weight of zero would not cancel (inf).

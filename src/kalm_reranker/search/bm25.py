@@ -7,6 +7,7 @@ import numpy as np
 
 from kalm_reranker.errors import InputError, InvalidOptionError
 from kalm_reranker.extras import import_extra
+from kalm_reranker.options import check_count
 from kalm_reranker.search.analysis import Language, analyzer_for
 from kalm_reranker.search.ranking import Run
 
@@ -82,8 +83,7 @@ class BM25FirstStage:
         Raises:
             InvalidOptionError: `top_k` is not a positive integer.
         """
-        if top_k < 1:
-            raise InvalidOptionError(f"top_k must be a positive integer; got {top_k!r}.")
+        check_count(top_k, "top_k")
         return {query_id: self._search_one(text, top_k) for query_id, text in queries.items()}
 
     def _search_one(self, query: str, top_k: int) -> dict[str, float]:

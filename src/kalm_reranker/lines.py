@@ -1,12 +1,15 @@
-"""The lines of a text file, plain or gzipped, with their numbers."""
+"""The lines of a text file, plain or gzipped, with their numbers; JSON objects on them."""
 
 import gzip
+import json
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from kalm_reranker.errors import DataFileError
 
+_MAX_SHOWN = 80  # characters of a value in a message
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -62,3 +65,37 @@ def decoded_lines(raw_lines: Iterable[bytes], name: str) -> Iterator[tuple[int, 
             f"{name}, after line {number}: expected a complete gzip file; {error}.",
             hint="The file is damaged or was cut off; copy or download it again.",
         ) from error
+
+
+def json_object(line: str, where: str) -> dict[str, Any]:
+    """Returns the JSON object a line holds.
+
+    Args:
+        line: The line.
+        where: File and line, for messages.
+
+    Raises:
+        DataFileError: It holds something else.
+    """
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataFileError(
+            f"{where}: expected one JSON object; {error.msg} at column {error.colno} of "
+            f"{shown(line)}.",
+            hint="Each line must be a whole JSON object.",
+        ) from error
+    except (ValueError, RecursionError) as error:  # endless digits, endless nesting
+        raise DataFileError(f"{where}: cannot be read as JSON: {error}.") from error
+    if not isinstance(record, dict):
+        raise DataFileError(
+            f"{where}: expected one JSON object; got {shown(line)}.",
+            hint='Write {"text": "..."}, with the fields this kind of file needs.',
+        )
+    return record
+
+
+def shown(value: object) -> str:
+    """Returns a value as messages show it: its `repr`, cut where it gets long."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
