@@ -155,3 +155,9 @@ def test_a_console_without_unicode_gets_ascii():
 
 def test_a_report_without_examples_is_shown():
     assert "Claim:" not in shown(made_report(examples=()), 80)
+
+
+@pytest.mark.slow
+def test_pico_alone_is_below_bm25_and_the_blend_above():
+    quality = run_demo("pico").ndcg_at_10
+    assert quality[RERANKER] < quality[BM25] < quality[BLEND]

@@ -103,6 +103,17 @@ def test_prompts_longer_than_the_sliding_window_and_custom_instructions(checkpoi
     assert_close(ours, expected, bound)
 
 
+def test_passages_of_several_attention_blocks(checkpoints):
+    # Far beyond the window: attention kernels meet blocks of keys that are hidden altogether.
+    directory = checkpoints["linear_rope"]
+    some = [*pairs(3), *((QUERIES[0], text) for text in documents(6, longest=900)[3:])]
+    expected, bound = float32_bound(directory, some, ratio=4, max_length=4096)
+    reranker = KaLMReranker(directory, dtype="float32", max_length=4096)
+    assert_close(our_margins(reranker, some), expected, bound)
+    lengths = reranker.encode([text for _, text in some]).token_counts
+    assert max(lengths) > 1100
+
+
 def test_truncation_of_queries_and_documents(checkpoints):
     directory = checkpoints["grouped"]
     limits = {"max_length": 50, "query_max_length": 9}
