@@ -121,13 +121,13 @@ class KaLMReranker:
         local_files_only: bool = False,
     ) -> None:
         # Settings that need no checkpoint are checked before anything is fetched or loaded.
-        check_count(batch_size, "batch_size")
+        batch_size = check_count(batch_size, "batch_size")
         ratio = _chosen_ratio(chunk_size, compression_ratio)
         self.device = choose_device(device)
         self.dtype, self._dtype_reason = choose_dtype(dtype, self.device)
         if token_budget is None:
             token_budget = default_token_budget(self.device)
-        check_count(token_budget, "token_budget")
+        token_budget = check_count(token_budget, "token_budget")
         self.checkpoint: Checkpoint = resolve_checkpoint(
             model,
             revision=revision,
@@ -135,6 +135,9 @@ class KaLMReranker:
             cache_dir=cache_dir,
             local_files_only=local_files_only,
         )
+        # Fingerprints are computed later, when states are first made to be kept; by then the files
+        # must still be the ones that are loaded here.
+        self._loaded_identity = checkpoint_identity(self.checkpoint)
         settings = self.checkpoint.settings
         config = ModelConfig.from_dict(read_json_object(self.checkpoint.config_path))
         self.compression_ratio = check_ratio(settings.default_ratio if ratio is UNSET else ratio)
@@ -160,9 +163,6 @@ class KaLMReranker:
             vocab_size=config.encoder.vocab_size,
             special_tokens=special_tokens,
         )
-        # Fingerprints are computed later, when states are first made to be kept; by then the files
-        # must still be the ones that are loaded here.
-        self._loaded_identity = checkpoint_identity(self.checkpoint)
         loaded = load_model(
             config, self.checkpoint.weight_files, dtype=self.dtype, device=self.device
         )
