@@ -64,11 +64,12 @@ def decoder_window_off_by_one(monkeypatch):
     monkeypatch.setattr(decoder, "decoder_window", window)
 
 
-def dropped_rope_scaling(monkeypatch):
-    def unscaled(config, num_positions, head_width, *, like):
-        return rotary_tables(RotaryConfig(theta=config.theta), num_positions, head_width, like=like)
+def unscaled_tables(config, num_positions, head_width, *, like):
+    return rotary_tables(RotaryConfig(theta=config.theta), num_positions, head_width, like=like)
 
-    monkeypatch.setattr(encoder, "rotary_tables", unscaled)
+
+def dropped_rope_scaling(monkeypatch):
+    monkeypatch.setattr(encoder, "rotary_tables", unscaled_tables)
 
 
 def swapped_rotary_bases(monkeypatch):
@@ -81,10 +82,7 @@ def swapped_rotary_bases(monkeypatch):
 
 
 def dropped_rope_scaling_in_the_decoder(monkeypatch):
-    def unscaled(config, num_positions, head_width, *, like):
-        return rotary_tables(RotaryConfig(theta=config.theta), num_positions, head_width, like=like)
-
-    monkeypatch.setattr(decoder, "rotary_tables", unscaled)
+    monkeypatch.setattr(decoder, "rotary_tables", unscaled_tables)
 
 
 def windowed_passage_keys(monkeypatch):

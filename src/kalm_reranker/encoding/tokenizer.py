@@ -23,6 +23,9 @@ from kalm_reranker.prompts import (
 
 SpecialTokens = Literal["control", "text"]
 
+# Texts whose untruncated encodings are in memory together.
+_TOKENIZED_AT_ONCE = 1_024
+
 
 class TokenizedText(NamedTuple):
     """Token ids, and whether the text they come from was cut."""
@@ -92,6 +95,15 @@ class RerankerTokenizer:
 
         The limit counts the tokens of the template's prefix, as in the reference.
         """
+        return [
+            tokenized
+            for start in range(0, len(documents), _TOKENIZED_AT_ONCE)
+            for tokenized in self._encode_some(
+                documents[start : start + _TOKENIZED_AT_ONCE], max_length
+            )
+        ]
+
+    def _encode_some(self, documents: Sequence[str], max_length: int) -> list[TokenizedText]:
         texts = [document_text(document) for document in documents]
         encodings = self._text_tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         tokenized = []
