@@ -15,6 +15,7 @@ from kalm_reranker.errors import (
     InvalidTextError,
     KalmRerankerError,
     NonFiniteScoreError,
+    StatesMismatchError,
     TextTypeError,
 )
 from tests.parity.random_checkpoints import TINY, build_checkpoint, copy_with
@@ -75,6 +76,7 @@ def test_bad_calls(pico, call, error, message):
         ({"chunk_size": "four"}, InvalidRatioError, "got 'four'"),
         ({"dtype": "int8"}, InvalidOptionError, "dtype must be one of"),
         ({"device": "warp"}, InvalidOptionError, "device must be a PyTorch device"),
+        ({"deterministic": "no"}, InvalidOptionError, "deterministic must be True or False"),
         ({"special_tokens": "drop"}, InvalidOptionError, "special_tokens must be one of"),
         ({"system_instruction": 3}, TextTypeError, "system_instruction must be a string"),
     ],
@@ -109,6 +111,26 @@ def test_files_replaced_after_loading_cannot_lend_their_fingerprint(tiny, tmp_pa
     with pytest.raises(InvalidCheckpointError, match="changed since the model was loaded"):
         reranker.encode(["a document"])
     reranker.predict([("q", "d")])  # needs no fingerprint
+
+
+def test_touching_files_after_loading_is_harmless(tiny, tmp_path):
+    directory = copy_with(tiny, tmp_path / "x")
+    reranker = KaLMReranker(directory)
+    (directory / "config.json").chmod(0o600)
+    assert len(reranker.encode(["a document"])) == 1
+
+
+def test_states_remember_how_special_tokens_were_read(pico):
+    states = KaLMReranker("pico", special_tokens="text").encode(["a <bos> b"])
+    with pytest.raises(StatesMismatchError, match="made with special_tokens='text'"):
+        pico.score("q", states)
+
+
+def test_states_of_another_width_are_refused(pico):
+    states = pico.encode(["a"])
+    states.slots = states.slots[:, :10]
+    with pytest.raises(StatesMismatchError, match="have width 10; this model has 256"):
+        pico.score("q", states)
 
 
 def test_truncated_weights(tiny, tmp_path):

@@ -123,6 +123,8 @@ class KaLMReranker:
         # Settings that need no checkpoint are checked before anything is fetched or loaded.
         batch_size = check_count(batch_size, "batch_size")
         ratio = _chosen_ratio(chunk_size, compression_ratio)
+        if not isinstance(deterministic, bool):
+            raise InvalidOptionError(f"deterministic must be True or False; got {deterministic!r}.")
         self.device = choose_device(device)
         self.dtype, self._dtype_reason = choose_dtype(dtype, self.device)
         if token_budget is None:
@@ -209,6 +211,7 @@ class KaLMReranker:
                 template_version=TEMPLATE_VERSION,
                 max_length=self.options.max_length,
                 dtype=dtype_name(self.dtype),
+                special_tokens=self._pipeline.tokenizer.special_tokens,
             )
         return self._provenance
 
@@ -391,6 +394,8 @@ class KaLMReranker:
     ) -> list[float] | list[ScoredPair]:
         """Scores a query against passages that were encoded before.
 
+        States made at another length limit or in another dtype are scored as they are.
+
         Args:
             query: The query.
             states: What `encode` returned, or a part of it.
@@ -406,7 +411,8 @@ class KaLMReranker:
 
         Raises:
             InputError: `states` are no PassageStates.
-            StatesMismatchError: The states come from another model or template.
+            StatesMismatchError: The states come from another model or template, or were made with
+                another `special_tokens`.
             InvalidRatioError: The ratio cannot be derived from the states'.
             InvalidTextError: The query cannot be read or is empty.
             NonFiniteScoreError: The model overflowed.
@@ -439,6 +445,17 @@ class KaLMReranker:
                 f"The passage states were made with template version {theirs.template_version}; "
                 f"this package scores version {ours.template_version}.",
                 hint="Encode the passages again.",
+            )
+        if theirs.special_tokens != ours.special_tokens:
+            raise StatesMismatchError(
+                f"The passage states were made with special_tokens={theirs.special_tokens!r}; this "
+                f"reranker was made with {ours.special_tokens!r}.",
+                hint="Encode the passages again, or make the reranker with the same setting.",
+            )
+        width = self._pipeline.model.config.encoder.hidden_width
+        if states.slots.shape[1] != width:
+            raise StatesMismatchError(
+                f"The passage states have width {states.slots.shape[1]}; this model has {width}."
             )
 
     def _instruction(self, instruction: str | None) -> str:

@@ -135,6 +135,8 @@ def test_errors_are_a_sentence_and_an_exit_code(kalm, arguments, code, message):
         ("{", "line 2: expected one JSON object"),
         ("[1]", "line 2: expected one JSON object; got '[1]'"),
         ('{"text": 3}', 'line 2: "text" must be a string; got 3'),
+        ('{"text": false}', 'line 2: "text" must be a string; got False'),
+        ('{"text": "a", "id": ["l"]}', 'line 2: "id" must be a string or a number'),
         ('{"title": "a"}', 'line 2: expected an object with a string "text"'),
         ('{"id": "\\ud800", "text": "a"}', 'line 2: "id" holds a lone surrogate'),
         ('{"text": ' + "[" * 99_999, "line 2: cannot be read as JSON"),

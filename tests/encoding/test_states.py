@@ -25,8 +25,13 @@ def test_selection():
     assert chosen.slots[:, 0].tolist() == [6.0, 8.0, 0.0, 2.0, 6.0, 8.0]
     assert [part.token_counts for part in states()] == [(3,), (1,), (4,)]
     assert len(states()[[]]) == 0
+    assert states().slots_of(-1).tolist() == states().slots_of(2).tolist()
     with pytest.raises(IndexError):
         states()[3]
+    with pytest.raises(IndexError):
+        states().slots_of(3)
+    with pytest.raises(InputError, match="needs a tensor and a Provenance"):
+        PassageStates([[1.0]], [1], [False], 1, ORIGIN)
 
 
 def test_positions_of_any_integer_type():

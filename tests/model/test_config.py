@@ -82,6 +82,11 @@ def test_what_config_json_leaves_out_has_the_reference_default():
             "yarn",
             "rope_parameters.full_attention must be an object; got str",
         ),
+        (
+            "decoder.rope_scaling",
+            {"type": "linear", "factor": 8.0},
+            "has type 'linear' and rope_type 'default'",
+        ),
         ("decoder.rope_scaling", "linear", "rope_scaling must be an object; got str"),
         ("decoder.rope_scaling", {"rope_type": "linear"}, "is 'linear' and has no factor"),
         (

@@ -44,12 +44,14 @@ _IGNORED_KEYS = frozenset(
 def checkpoint_identity(checkpoint: Checkpoint) -> list[list[int]]:
     """Returns what changes when a file of the checkpoint is replaced; cheap, reads no content.
 
+    The change time is left out: new links or permissions do not make another model.
+
     Raises:
         InvalidCheckpointError: A file is gone.
     """
     paths = (checkpoint.config_path, checkpoint.tokenizer_path, *checkpoint.weight_files)
     try:
-        return [file_identity(path) for path in paths]
+        return [file_identity(path)[:-1] for path in paths]
     except OSError as error:
         raise _unreadable(checkpoint, error) from error
 

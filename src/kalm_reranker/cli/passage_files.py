@@ -60,7 +60,8 @@ def _holds_json_lines(path: Path) -> bool:
 
 def _passage_from_json(line: str, where: str) -> Passage:
     record = json_object(line, where)
-    fields = {field: record.get(field) or "" for field in ("title", "text")}
+    given = {field: record.get(field) for field in ("title", "text")}
+    fields = {field: "" if value is None else value for field, value in given.items()}
     for field, value in fields.items():
         if not isinstance(value, str):
             raise DataFileError(f'{where}: "{field}" must be a string; got {shown(value)}.')
@@ -70,5 +71,7 @@ def _passage_from_json(line: str, where: str) -> Passage:
         )
     # The first of the two that says something; 0 is an id.
     ids = [record[key] for key in ("id", "_id") if record.get(key) is not None]
+    if ids and not isinstance(ids[0], str | int):
+        raise DataFileError(f'{where}: "id" must be a string or a number; got {shown(ids[0])}.')
     identifier = check_text(str(ids[0]), f'{where}: "id"') if ids else None
     return Passage(f"{fields['title']} {fields['text']}".strip(), identifier)

@@ -25,15 +25,17 @@ class Provenance:
         template_version: Version of the document text.
         max_length: Tokens at which passages were cut.
         dtype: Dtype the encoder ran in, such as "float32".
+        special_tokens: What special-token text in passages became, "control" or "text".
     """
 
     model_fingerprint: str
     template_version: int
     max_length: int
     dtype: str
+    special_tokens: str = "control"
 
 
-class PassageStates(Sequence["PassageStates"]):
+class PassageStates:
     """Pooled encoder states of a list of passages, packed without padding.
 
     Args:
@@ -56,6 +58,11 @@ class PassageStates(Sequence["PassageStates"]):
         compression_ratio: int,
         provenance: Provenance,
     ) -> None:
+        if not isinstance(slots, Tensor) or not isinstance(provenance, Provenance):
+            raise InputError(
+                "PassageStates needs a tensor and a Provenance; got "
+                f"{type(slots).__name__} and {type(provenance).__name__}."
+            )
         self.slots = slots
         self.token_counts = tuple(token_counts)
         self.truncated = tuple(truncated)
@@ -122,7 +129,8 @@ class PassageStates(Sequence["PassageStates"]):
         return self.slots.numel() * self.slots.element_size()
 
     def slots_of(self, index: int) -> Tensor:
-        """Returns the slots [C, D] of passage `index`, a view."""
+        """Returns the slots [C, D] of passage `index`, a view; negative ones count from the end."""
+        index = range(len(self))[index]
         return self.slots[self._offsets[index] : self._offsets[index + 1]]
 
     def padded(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -130,6 +138,7 @@ class PassageStates(Sequence["PassageStates"]):
 
         A passage may be named more than once.
         """
+        indices = [range(len(self))[index] for index in indices]
         counts = [self.slot_counts[index] for index in indices]
         width = max(counts, default=0)
         slots = self.slots.new_zeros(len(indices), width, self.slots.shape[1])

@@ -226,7 +226,13 @@ def _rotary(config: Mapping[str, Any], path: str) -> dict[LayerType, RotaryConfi
             **_optional_section(new_form, name, f"{path}.rope_parameters"),
             **old_scaling.get(name, {}),
         }
-        rope_type = values.get("rope_type", values.get("type", "default"))
+        rope_type = values.get("rope_type", "default")
+        if values.get("type", rope_type) != rope_type:
+            # Transformers 4 read this key, Transformers 5 ignores it: two different models.
+            raise InvalidCheckpointError(
+                f"config.json: {where} has type {values['type']!r} and rope_type {rope_type!r}.",
+                hint="Keep rope_type alone, with the value that the weights were trained with.",
+            )
         if rope_type not in ("default", "linear"):
             raise InvalidCheckpointError(
                 f"config.json: {where}.rope_type must be 'default' or 'linear'; got {rope_type!r}."
