@@ -6,7 +6,7 @@ _ORGANISATION = "KaLM-Embedding"
 _OFFICIAL_LICENCE = "Apache-2.0 or MIT as stated on the model card; base model: Gemma terms of use"
 _PICO_LICENCE = (
     "development checkpoint, trained partly on non-commercial or unstated-licence sources: "
-    "not for redistribution until its successor replaces it"
+    "not for redistribution or commercial use until its successor replaces it"
 )
 _V1_RATIOS = (1, 2, 4, 8, 16, 32)
 _R2_RATIOS = (*_V1_RATIOS, 64, 128)
