@@ -19,6 +19,8 @@ KalmRerankerError
 A message says what was wrong, the value got and the values allowed; `hint` says what to do next.
 """
 
+_MAX_SHOWN = 80  # characters of a value in a message
+
 
 class KalmRerankerError(Exception):
     """Base of all errors of this package.
@@ -91,3 +93,9 @@ class NonFiniteScoreError(KalmRerankerError, ArithmeticError):
 
 class MissingExtraError(KalmRerankerError, ImportError):
     """An optional dependency is not installed; the message holds the install command."""
+
+
+def shown(value: object) -> str:
+    """Returns a value as messages show it: its `repr`, cut where it gets long."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kalm_reranker.errors import DataFileError
+from kalm_reranker.errors import DataFileError, shown
 
-_MAX_SHOWN = 80  # characters of a value in a message
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -93,9 +92,3 @@ def json_object(line: str, where: str) -> dict[str, Any]:
             hint='Write {"text": "..."}, with the fields this kind of file needs.',
         )
     return record
-
-
-def shown(value: object) -> str:
-    """Returns a value as messages show it: its `repr`, cut where it gets long."""
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -7,7 +7,7 @@ from typing import Literal
 
 from kalm_reranker.checkpoints.json_file import read_json_object, refuse_lfs_pointer
 from kalm_reranker.checkpoints.settings import RerankerSettings, read_settings
-from kalm_reranker.errors import InvalidCheckpointError
+from kalm_reranker.errors import InvalidCheckpointError, shown
 
 CONFIG_FILE = "config.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -126,13 +126,13 @@ def shard_names(index_path: Path) -> list[str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise InvalidCheckpointError(
             f"{index_path}: weight_map must be a non-empty object of tensor name to file name; "
-            f"got {_shorten(weight_map)}."
+            f"got {shown(weight_map)}."
         )
     for tensor, file in weight_map.items():
         if not _is_plain_name(file):
             raise InvalidCheckpointError(
-                f"{index_path}: weight_map[{_shorten(tensor)}] must be the plain name of a "
-                f".safetensors file in the same directory; got {_shorten(file)}."
+                f"{index_path}: weight_map[{shown(tensor)}] must be the plain name of a "
+                f".safetensors file in the same directory; got {shown(file)}."
             )
     return sorted(set(weight_map.values()))
 
@@ -146,11 +146,6 @@ def _is_plain_name(file: object) -> bool:
         and file.isprintable()
         and not file.startswith(".")
     )
-
-
-def _shorten(value: object, limit: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def _pickle_error(directory: Path) -> InvalidCheckpointError:

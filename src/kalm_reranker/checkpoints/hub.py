@@ -78,13 +78,7 @@ def hub_checkpoint(
     if repository.fetch_optional(WEIGHTS_FILE) is None:
         for shard in shard_names(repository.fetch(WEIGHTS_INDEX_FILE)):
             repository.fetch(shard)
-    return checkpoint_from_directory(
-        directory,
-        name=hub_id,
-        source="hub",
-        revision=directory.name,
-        defaults=_defaults(hub_id),
-    )
+    return _from_snapshot(directory, hub_id)
 
 
 def cached_checkpoint(
@@ -102,13 +96,7 @@ def cached_checkpoint(
         return None
     directory = Path(config).parent
     try:
-        return checkpoint_from_directory(
-            directory,
-            name=hub_id,
-            source="hub",
-            revision=directory.name,
-            defaults=_defaults(hub_id),
-        )
+        return _from_snapshot(directory, hub_id)
     except CheckpointError:
         return None
 
@@ -269,6 +257,17 @@ class _Repository:
                 cache_dir=self._cache_dir,
             )
         )
+
+
+def _from_snapshot(directory: Path, hub_id: str) -> Checkpoint:
+    """Returns the checkpoint in a snapshot folder of the cache, which is named after its commit."""
+    return checkpoint_from_directory(
+        directory,
+        name=hub_id,
+        source="hub",
+        revision=directory.name,
+        defaults=_defaults(hub_id),
+    )
 
 
 def _defaults(hub_id: str) -> RerankerSettings:

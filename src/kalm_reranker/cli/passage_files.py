@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kalm_reranker.encoding.texts import check_text
-from kalm_reranker.errors import DataFileError
-from kalm_reranker.lines import decoded_lines, json_object, numbered_lines, shown
+from kalm_reranker.errors import DataFileError, shown
+from kalm_reranker.lines import decoded_lines, json_object, numbered_lines
 
 _JSON_SUFFIXES = {".jsonl", ".ndjson"}
 _STDIN = "-"

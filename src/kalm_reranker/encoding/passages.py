@@ -4,6 +4,7 @@ Shape letters: P passages, S passage tokens, C slots, D hidden width.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -38,9 +39,7 @@ def encode_passages(
         The slots [sum of C, D] of all passages in the given order, on `store_on`.
     """
     slot_counts = [num_slots(len(ids), ratio) for ids in passages]
-    offsets = [0]
-    for count in slot_counts:
-        offsets.append(offsets[-1] + count)
+    offsets = list(accumulate(slot_counts, initial=0))
     width = model.config.encoder.hidden_width
     packed = torch.empty(offsets[-1], width, dtype=model.dtype, device=store_on)
     lengths = [(len(ids),) for ids in passages]

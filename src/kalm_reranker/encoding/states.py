@@ -5,6 +5,7 @@ Shape letters: P passages, C slots of a passage, D hidden width.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -73,13 +74,10 @@ class PassageStates:
         if self.token_counts and min(self.token_counts) < 1:
             raise InputError(f"every passage has at least one token; got {self.token_counts}.")
         self.slot_counts = tuple(num_slots(n, self.compression_ratio) for n in self.token_counts)
-        offsets = [0]
-        for count in self.slot_counts:
-            offsets.append(offsets[-1] + count)
-        self._offsets = offsets
-        if slots.ndim != 2 or slots.shape[0] != offsets[-1]:
+        self._offsets = list(accumulate(self.slot_counts, initial=0))
+        if slots.ndim != 2 or slots.shape[0] != self._offsets[-1]:
             raise InputError(
-                f"slots must have shape [{offsets[-1]}, D] for these token counts at ratio "
+                f"slots must have shape [{self._offsets[-1]}, D] for these token counts at ratio "
                 f"{self.compression_ratio}; got {list(slots.shape)}."
             )
         if len(self.truncated) != len(self.token_counts):

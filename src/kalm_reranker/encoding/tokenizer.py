@@ -111,7 +111,8 @@ class RerankerTokenizer:
             ids = encoding.ids
             cut = len(ids) > max_length
             ids = ids[:max_length] if cut else ids
-            self._check_ids(ids, f"the document that begins {document[:40]!r}")
+            if self._may_exceed_vocab:
+                self._check_ids(ids, f"the document that begins {document[:40]!r}")
             tokenized.append(TokenizedText(ids, cut))
         return tokenized
 
@@ -127,7 +128,8 @@ class RerankerTokenizer:
         ids = self._text_tokenizer.encode(query, add_special_tokens=False).ids
         shown = self._text_tokenizer.decode(ids[:query_max_length], skip_special_tokens=False)
         prompt_ids = self._encode_prompt(shown, instruction, system_instruction)
-        self._check_ids(prompt_ids, "query or instruction")
+        if self._may_exceed_vocab:
+            self._check_ids(prompt_ids, "query or instruction")
         return TokenizedText(prompt_ids, len(ids) > query_max_length)
 
     def _encode_prompt(self, query: str, instruction: str, system_instruction: str) -> list[int]:
@@ -144,7 +146,7 @@ class RerankerTokenizer:
         return ids
 
     def _check_ids(self, ids: Sequence[int], what: str) -> None:
-        if self._may_exceed_vocab and ids and max(ids) >= self._vocab_size:
+        if ids and max(ids) >= self._vocab_size:
             raise InvalidTextError(
                 f"{what} holds token id {max(ids)} ({self._tokenizer.id_to_token(max(ids))!r}); "
                 f"the model knows ids below {self._vocab_size}.",

@@ -12,9 +12,9 @@ Source: the data format of the BEIR benchmark (Thakur et al., 2021).
 from collections.abc import Iterator
 from pathlib import Path
 
-from kalm_reranker.errors import DataFileError
+from kalm_reranker.errors import DataFileError, shown
 from kalm_reranker.evaluation.collection import Collection, Qrels
-from kalm_reranker.lines import existing_file, json_object, numbered_lines, shown
+from kalm_reranker.lines import existing_file, json_object, numbered_lines
 
 
 def load_beir(directory: str | Path, *, split: str = "test", name: str | None = None) -> Collection:
