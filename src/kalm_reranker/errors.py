@@ -13,6 +13,14 @@ KalmRerankerError
 │   ├── CheckpointUnavailableError (OSError)          the hub could not be reached
 │   └── InvalidCheckpointError (ValueError)           found, but not what this code can run
 ├── StatesMismatchError (ValueError)    passage states of another model or template
+├── StoreError
+│   ├── StoreNotFoundError (FileNotFoundError)   no index in this directory
+│   ├── StoreExistsError (FileExistsError)       there is one already
+│   ├── InvalidStoreError (ValueError)           no store, or of a version this code cannot read
+│   ├── DamagedStoreError (ValueError)           bytes on disk that are not what was written
+│   ├── StoreBusyError (TimeoutError)            another process is writing
+│   └── StoreWriteError (OSError)                full disk, read-only directory, ...
+├── UnknownPassageError (KeyError)      no passage with this id
 ├── NonFiniteScoreError (ArithmeticError)   NaN or infinite logits
 └── MissingExtraError (ImportError)     an optional dependency is not installed
 
@@ -85,6 +93,41 @@ class InvalidCheckpointError(CheckpointError, ValueError):
 
 class StatesMismatchError(KalmRerankerError, ValueError):
     """Passage states were made by another model, tokenizer or template than the one scoring."""
+
+
+class StoreError(KalmRerankerError):
+    """A store of passage states cannot be used."""
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """There is no index in the directory."""
+
+
+class StoreExistsError(StoreError, FileExistsError):
+    """There is an index (or something else) in the directory already."""
+
+
+class InvalidStoreError(StoreError, ValueError):
+    """The file is no store of passage states, or of a format version this code cannot read."""
+
+
+class DamagedStoreError(StoreError, ValueError):
+    """The bytes on disk are not what was written; the message names the records it can."""
+
+
+class StoreBusyError(StoreError, TimeoutError):
+    """Another process or thread holds the store's writer lock."""
+
+
+class StoreWriteError(StoreError, OSError):
+    """The store cannot be written: full disk, read-only directory, I/O error."""
+
+
+class UnknownPassageError(KalmRerankerError, KeyError):
+    """No passage has this id."""
+
+    # KeyError shows the repr of its argument; a message is text.
+    __str__ = KalmRerankerError.__str__
 
 
 class NonFiniteScoreError(KalmRerankerError, ArithmeticError):

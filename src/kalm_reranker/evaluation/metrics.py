@@ -55,7 +55,7 @@ def measure_run(run: Run, qrels: Qrels, measure: str = NDCG_AT_10) -> MeasuredRu
             f"measure must be one of {', '.join(MEASURES)}; got {measure!r}.",
             hint="For others call ir-measures with the run and the judgements.",
         )
-    ir_measures = import_extra("ir_measures", extra="demo", purpose="measuring a ranking")
+    ir_measures = import_extra("ir_measures", extra="eval", purpose="measuring a ranking")
     if not qrels:
         raise InvalidOptionError(
             f"{measure} needs at least one judged query; got none.",

@@ -155,5 +155,5 @@ class _Stemmer(Protocol):
 
 
 def _english_stemmer() -> _Stemmer:
-    module = import_extra("Stemmer", extra="demo", purpose="stemming English text for BM25")
+    module = import_extra("Stemmer", extra="search", purpose="stemming English text for BM25")
     return cast("_Stemmer", module.Stemmer("english"))

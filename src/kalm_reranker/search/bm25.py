@@ -48,7 +48,7 @@ class BM25FirstStage:
             raise InvalidOptionError(f"k1 must be at least 0; got {k1!r}.")
         if not 0 <= b <= 1:
             raise InvalidOptionError(f"b must be between 0 and 1; got {b!r}.")
-        bm25s = import_extra("bm25s", extra="demo", purpose="BM25 retrieval")
+        bm25s = import_extra("bm25s", extra="eval", purpose="BM25 retrieval")
         # Rows in id order: a stable sort by score then breaks ties by id, as `ranked_ids` does.
         self._ids = sorted(passages)
         texts = [passages[passage_id] for passage_id in self._ids]

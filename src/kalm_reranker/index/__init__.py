@@ -1,0 +1,1 @@
+"""`PassageIndex`: a store of passage states with a first stage and a reranker around it."""

@@ -1,0 +1,1 @@
+"""Where passages come from: files of several formats, folders, standard input."""

@@ -1,0 +1,1 @@
+"""Passage states as bytes that survive: codecs, the SQLite store, integrity, the hot tier."""
