@@ -14,7 +14,8 @@ from kalm_reranker.checkpoints import (
     resolve_checkpoint,
 )
 from kalm_reranker.checkpoints.json_file import read_json_object
-from kalm_reranker.encoding.states import PassageStates, Provenance
+from kalm_reranker.encoding.provenance import Provenance
+from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.texts import check_documents, check_pairs, check_query, check_text
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer, SpecialTokens
 from kalm_reranker.engine.pipeline import Pipeline, PipelineOptions

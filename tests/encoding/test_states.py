@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from kalm_reranker.encoding.states import PassageStates, Provenance
+from kalm_reranker.encoding.provenance import Provenance
+from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.errors import InputError, InvalidRatioError, StatesMismatchError
 
 ORIGIN = Provenance(model_fingerprint="m", template_version=1, max_length=9, dtype="float32")

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalm_reranker.encoding.states import PassageStates, Provenance
+from kalm_reranker.encoding.provenance import Provenance
+from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.engine.scorer import check_finite, prepare, score_pairs
 from kalm_reranker.errors import NonFiniteScoreError
 

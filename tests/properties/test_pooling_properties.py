@@ -2,7 +2,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalm_reranker.encoding.states import PassageStates, Provenance
+from kalm_reranker.encoding.provenance import Provenance
+from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.model.pooling import num_slots, pool_states, repool_slots
 from tests.properties.strategies import ragged_states, ratios
 

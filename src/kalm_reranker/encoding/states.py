@@ -4,36 +4,17 @@ Shape letters: P passages, C slots of a passage, D hidden width.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from kalm_reranker.encoding.provenance import Provenance
 from kalm_reranker.errors import InputError, StatesMismatchError
 from kalm_reranker.model.pooling import check_ratio, num_slots, repool_slots
 from kalm_reranker.options import whole_number
 
 _REPOOL_CHUNK = 256  # passages padded together; bounds the padded copy
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where passage states come from; states of another origin must not be scored together.
-
-    Args:
-        model_fingerprint: Hash of the model's config, tokenizer and weights.
-        template_version: Version of the document text.
-        max_length: Tokens at which passages were cut.
-        dtype: Dtype the encoder ran in, such as "float32".
-        special_tokens: What special-token text in passages became, "control" or "text".
-    """
-
-    model_fingerprint: str
-    template_version: int
-    max_length: int
-    dtype: str
-    special_tokens: str = "control"
 
 
 class PassageStates:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from kalm_reranker.encoding.passages import encode_passages
-from kalm_reranker.encoding.states import PassageStates, Provenance
+from kalm_reranker.encoding.provenance import Provenance
+from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer
 from kalm_reranker.engine.eager import EagerForward
 from kalm_reranker.engine.scorer import PairIndex, score_pairs

@@ -1,0 +1,324 @@
+"""The default store: one SQLite file in WAL mode. See docs/store-format.md.
+
+SQLite gives transactions, replacement, deletion, and readers that a writer does not disturb, in the
+most widely tested database file there is. This file holds what is read and written; checking all of
+it is `sqlite_verify.py`.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kalm_reranker.errors import (
+    DamagedStoreError,
+    InvalidStoreError,
+    StoreExistsError,
+    StoreWriteError,
+)
+from kalm_reranker.store.checksums import bytes_checksum
+from kalm_reranker.store.connections import Connections
+from kalm_reranker.store.header import StoreHeader
+from kalm_reranker.store.protocol import PassagesRead, StatesRead
+from kalm_reranker.store.records import (
+    Damage,
+    EncodedPassage,
+    KnownPassage,
+    StoreCounts,
+    StoredPassage,
+    StoredStates,
+    VerifyReport,
+)
+from kalm_reranker.store.schema import configure, create_tables
+from kalm_reranker.store.sqlite_errors import translated
+from kalm_reranker.store.sqlite_feed import SQLiteFeed
+from kalm_reranker.store.sqlite_rows import checked_passage, checked_states
+from kalm_reranker.store.sqlite_verify import verify_store
+from kalm_reranker.store.sqlite_write import StoreWriter
+from kalm_reranker.store.writer_lock import WriterLock
+
+STORE_FILE = "passages.sqlite"
+_LOCK_FILE = "writer.lock"
+# How long a single put or delete waits for another writer. Long jobs hold the lock themselves.
+_WAIT_S = 10.0
+
+
+class SQLiteStore(SQLiteFeed):
+    """A store in a folder. Opening reads the header; connections are made as they are needed.
+
+    Args:
+        folder: Where `create` made it.
+
+    Raises:
+        StoreNotFoundError: There is none.
+        InvalidStoreError: The file is no store, or of another format version.
+        DamagedStoreError: The header is not what was written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(Connections(folder / STORE_FILE))
+        self._folder = folder
+        self._lock = WriterLock(folder / _LOCK_FILE)
+        try:
+            self._header = self._read_header()
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def create(cls, folder: Path, header: StoreHeader) -> "SQLiteStore":
+        """Makes an empty store in a folder, which is made where it is missing.
+
+        Raises:
+            StoreExistsError: There is one already.
+            StoreWriteError: The folder cannot be written.
+        """
+        path = folder / STORE_FILE
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreWriteError(
+                f"{folder} cannot be made: {error.strerror or error}.",
+                hint="Check the path and its permissions.",
+            ) from error
+        lock = WriterLock(folder / _LOCK_FILE)
+        with lock.held(wait_s=0):
+            if path.exists():
+                raise StoreExistsError(
+                    f"There is an index in {folder} already.",
+                    hint="Add to it, or choose another folder.",
+                )
+            _create_file(path, header)
+        return cls(folder)
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file."""
+        return self._connections.path
+
+    @property
+    def header(self) -> StoreHeader:
+        """What the store says of itself."""
+        return self._header
+
+    @property
+    def store_id(self) -> str:
+        """The store's random name, for life."""
+        return self._header.store_id
+
+    @cached_property
+    def slot_bytes(self) -> int:
+        """Bytes of a slot in the store's codec."""
+        from kalm_reranker.store.codecs import codec_named  # here, because it imports torch
+
+        return codec_named(self._header.codec).slot_bytes(self._header.width)
+
+    def keys_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """Returns the keys of the ids that exist."""
+        sql = "SELECT key FROM passages WHERE id = ?"
+        with self._reading() as connection:
+            rows = ((name, connection.execute(sql, (name,)).fetchone()) for name in ids)
+            return {name: row[0] for name, row in rows if row is not None}
+
+    def known(self, ids: Sequence[str]) -> dict[str, KnownPassage]:
+        """Returns what an add needs to know of the ids that exist."""
+        sql = "SELECT key, text_hash, metadata FROM passages WHERE id = ?"
+        found: dict[str, KnownPassage] = {}
+        with self._reading() as connection:
+            for name in ids:
+                row = connection.execute(sql, (name,)).fetchone()
+                if row is not None:
+                    metadata = None if row[2] is None else row[2].decode("utf-8", "replace")
+                    found[name] = KnownPassage(row[0], row[1], metadata)
+        return found
+
+    def read_states(self, keys: Sequence[int]) -> StatesRead:
+        """Reads and checks the states of passages, in one snapshot."""
+        found: dict[int, StoredStates] = {}
+        missing: list[int] = []
+        damaged: list[Damage] = []
+        slot_bytes, ratio = self.slot_bytes, self._header.compression_ratio
+        sql = (
+            "SELECT key, token_count, truncated, text_hash, checksum, slots"
+            " FROM states WHERE key = ?"
+        )
+        with self._reading() as connection:
+            for key in sorted(set(keys)):  # in file order
+                row = _row_or_damage(connection, sql, key)
+                states = (
+                    row
+                    if row is None or isinstance(row, Damage)
+                    else checked_states(key, row, ratio=ratio, slot_bytes=slot_bytes)
+                )
+                if states is None:
+                    missing.append(key)
+                elif isinstance(states, Damage):
+                    damaged.append(states)
+                else:
+                    found[key] = states
+        return StatesRead(found, tuple(missing), tuple(damaged))
+
+    def read_passages(self, keys: Sequence[int]) -> PassagesRead:
+        """Reads and checks ids, texts and metadata of passages, in one snapshot."""
+        found: dict[int, StoredPassage] = {}
+        missing: list[int] = []
+        damaged: list[Damage] = []
+        sql = (
+            "SELECT key, id, change, text_hash, checksum, metadata, text"
+            " FROM passages WHERE key = ?"
+        )
+        with self._reading() as connection:
+            for key in sorted(set(keys)):
+                row = _row_or_damage(connection, sql, key)
+                passage = (
+                    row if row is None or isinstance(row, Damage) else checked_passage(key, row)
+                )
+                if passage is None:
+                    missing.append(key)
+                elif isinstance(passage, Damage):
+                    damaged.append(passage)
+                else:
+                    found[key] = passage
+        return PassagesRead(found, tuple(missing), tuple(damaged))
+
+    def put_many(self, passages: Sequence[EncodedPassage]) -> None:
+        """Stores passages, replacing those whose id exists; durable when it returns."""
+        self._write(lambda writer: writer.put(passages))
+
+    def set_metadata(self, metadata: Sequence[tuple[int, str | None]]) -> None:
+        """Replaces the metadata of passages, by key."""
+        self._write(lambda writer: writer.set_metadata(metadata))
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Deletes passages and returns how many there were."""
+        return self._write(lambda writer: writer.delete_ids(ids))
+
+    def delete_keys(self, keys: Sequence[int]) -> int:
+        """Deletes passages by key, also such as are too damaged to have an id."""
+        return self._write(lambda writer: writer.delete_keys(keys))
+
+    @contextmanager
+    def writing(self, *, wait_s: float = 0.0) -> Iterator[None]:
+        """Holds the writer lock inside the block.
+
+        Raises:
+            StoreBusyError: Another process or thread holds it for longer than `wait_s`.
+            StoreWriteError: The folder cannot be written.
+        """
+        with self._lock.held(wait_s=wait_s):
+            yield
+
+    def counts(self) -> StoreCounts:
+        """Returns how much is stored."""
+        with self._reading() as connection:
+            passages, tokens, truncated, change = connection.execute(
+                "SELECT num_passages, num_tokens, num_truncated, last_change FROM counters"
+            ).fetchone()
+            (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+            (free_pages,) = connection.execute("PRAGMA freelist_count").fetchone()
+        file_bytes = 0
+        for path in (self.path, self.path.with_name(f"{STORE_FILE}-wal")):
+            with suppress(OSError):
+                file_bytes += path.stat().st_size
+        return StoreCounts(
+            num_passages=passages,
+            num_tokens=tokens,
+            num_truncated=truncated,
+            last_change=change,
+            file_bytes=file_bytes,
+            free_bytes=free_pages * page_bytes,
+        )
+
+    def verify(self, on_progress: Callable[[int], None] = lambda count: None) -> VerifyReport:
+        """Reads every record and checks it; never changes anything.
+
+        Args:
+            on_progress: Called now and then with the number of keys looked at since.
+        """
+        return verify_store(self, on_progress)
+
+    def compact(self) -> None:
+        """Rewrites the file without its free pages, and folds the write-ahead log in.
+
+        Needs free disk space of the size of the compacted file. A crash in the middle changes
+        nothing.
+
+        Raises:
+            StoreBusyError: Another writer, or a reader that does not end.
+            StoreWriteError: The disk is full or cannot be written.
+        """
+        with self.writing(wait_s=_WAIT_S):
+            writer = self._connections.writer()
+            with translated(self.path, writing=True):
+                writer.execute("VACUUM")
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    def close(self) -> None:
+        """Closes all files. Using the store afterwards opens them again."""
+        self._connections.close()
+
+    def _write(self, change: Callable[[StoreWriter], int]) -> int:
+        with self.writing(wait_s=_WAIT_S):
+            connection = self._connections.writer()
+            with translated(self.path, writing=True):
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    result = change(StoreWriter(connection))
+                    connection.execute("COMMIT")
+                except BaseException:
+                    # A full disk may have ended the transaction already.
+                    if connection.in_transaction:
+                        with suppress(sqlite3.Error):
+                            connection.execute("ROLLBACK")
+                    raise
+        return result
+
+    def _read_header(self) -> StoreHeader:
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT value, checksum FROM meta WHERE name = 'header'"
+            ).fetchone()
+        if row is None:
+            raise InvalidStoreError(f"{self.path} has no header.")
+        value, checksum = row
+        if not isinstance(value, bytes) or bytes_checksum(value) != checksum:
+            raise DamagedStoreError(
+                f"{self.path}: the header is damaged (its checksum does not match).",
+                hint="Restore a copy, or build the index again in another folder.",
+            )
+        return StoreHeader.from_json(value.decode("utf-8"), str(self.path))
+
+
+def _create_file(path: Path, header: StoreHeader) -> None:
+    """Writes a new file under another name first: a crash leaves no half of a store."""
+    unfinished = path.with_name(f"{path.name}.new")
+    for leftover in path.parent.glob(f"{unfinished.name}*"):
+        leftover.unlink()
+    content = header.to_json().encode("utf-8")
+    with translated(path, writing=True):
+        connection = sqlite3.connect(unfinished, isolation_level=None)
+        try:
+            create_tables(connection)
+            configure(connection, writable=True)
+            connection.execute(
+                "INSERT INTO meta VALUES ('header', ?, ?)", (content, bytes_checksum(content))
+            )
+        finally:
+            connection.close()  # folds the log into the file
+    unfinished.replace(path)
+
+
+def _row_or_damage(
+    connection: sqlite3.Connection, sql: str, key: int
+) -> tuple[Any, ...] | Damage | None:
+    """Returns the row of a key; damage where the file's structure does not lead to it."""
+    try:
+        row: tuple[Any, ...] | None = connection.execute(sql, (key,)).fetchone()
+    except sqlite3.DatabaseError as error:
+        kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise
+        return Damage(key, None, f"cannot be read: {error}")
+    return row

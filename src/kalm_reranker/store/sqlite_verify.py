@@ -1,0 +1,209 @@
+"""Reads everything in a SQLite store and says what is not as it was written."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kalm_reranker.errors import StoreBusyError
+from kalm_reranker.store.checksums import text_hash
+from kalm_reranker.store.records import Damage, StoredPassage, StoredStates, VerifyReport
+from kalm_reranker.store.sqlite_rows import checked_passage, checked_states, checked_vector
+
+if TYPE_CHECKING:
+    from kalm_reranker.store.sqlite_store import SQLiteStore
+
+_KEYS_AT_ONCE = 256
+_MOST_PROBLEMS = 1_000  # of the file's structure; one page can cause many
+
+_PASSAGES = "SELECT key, id, change, text_hash, checksum, metadata, text FROM passages"
+_STATES = "SELECT key, token_count, truncated, text_hash, checksum, slots FROM states"
+_VECTORS = "SELECT key, text_hash, checksum, vector FROM vectors"
+
+_Rows = dict[int, tuple[Any, ...] | Damage]
+
+
+@dataclass
+class _Totals:
+    passages: int = 0
+    tokens: int = 0
+    truncated: int = 0
+    num_bytes: int = 0
+    damaged: list[Damage] = field(default_factory=list)
+
+
+def verify_store(store: "SQLiteStore", on_progress: Callable[[int], None]) -> VerifyReport:
+    """Checks the file's structure, every record, and the counters.
+
+    A file whose structure is broken is read as far as it goes: records are looked up one by one
+    where reading them in order fails.
+
+    Raises:
+        StoreBusyError: The file is locked.
+    """
+    start = time.perf_counter()
+    structure = _structure_problems(store)
+    totals = _Totals()
+    try:
+        counters = _counters(store)
+    except (sqlite3.Error, TypeError, IndexError) as error:
+        structure.append(f"the counters cannot be read: {error}")
+        counters = {}
+    last_key = max(_largest_key(store), counters.get("next_key", 1) - 1)
+    for first in range(1, last_key + 1, _KEYS_AT_ONCE):
+        keys = range(first, min(first + _KEYS_AT_ONCE, last_key + 1))
+        _check_records(store, keys, totals)
+        on_progress(len(keys))
+    structure += _counter_problems(counters, totals)
+    return VerifyReport(
+        num_passages=totals.passages,
+        num_bytes=totals.num_bytes,
+        structure=tuple(structure),
+        damaged=tuple(totals.damaged),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _structure_problems(store: "SQLiteStore") -> list[str]:
+    problems: list[str] = []
+    connection = store.reader()
+    try:
+        for (line,) in connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})"):
+            text = line.decode("utf-8", "replace") if isinstance(line, bytes) else str(line)
+            if text != "ok":
+                problems.append(text)
+    except sqlite3.Error as error:
+        _raise_if_busy(error, store)
+        problems.append(str(error))
+    return problems
+
+
+def _check_records(store: "SQLiteStore", keys: range, totals: _Totals) -> None:
+    passages, states = _read(store, _PASSAGES, keys), _read(store, _STATES, keys)
+    vectors = _read(store, _VECTORS, keys)
+    for key in keys:
+        passage_row, states_row = passages.get(key), states.get(key)
+        if passage_row is None and states_row is None:
+            if key in vectors:
+                totals.damaged.append(Damage(key, None, "a dense vector without a passage"))
+            continue
+        totals.passages += 1
+        found = list(_record_damage(store, key, passage_row, states_row, vectors.get(key), totals))
+        if found:
+            names = [damage.id for damage in found if damage.id is not None]
+            name = names[0] if names else _name_of(passage_row)
+            totals.damaged.append(Damage(key, name, "; ".join(damage.what for damage in found)))
+
+
+def _record_damage(
+    store: "SQLiteStore",
+    key: int,
+    passage_row: tuple[Any, ...] | Damage | None,
+    states_row: tuple[Any, ...] | Damage | None,
+    vector_row: tuple[Any, ...] | Damage | None,
+    totals: _Totals,
+) -> Iterator[Damage]:
+    header = store.header
+    passage: StoredPassage | Damage = _checked(
+        passage_row, Damage(key, None, "states without a passage"), checked_passage, key
+    )
+    states: StoredStates | Damage = _checked(
+        states_row,
+        Damage(key, None, "its states are missing"),
+        lambda key, row: checked_states(
+            key, row, ratio=header.compression_ratio, slot_bytes=store.slot_bytes
+        ),
+        key,
+    )
+    if isinstance(passage, Damage):
+        yield passage
+    elif passage.text is not None and text_hash(passage.text) != passage.text_hash:
+        yield Damage(key, passage.id, "its text is not the one that was hashed")
+    if isinstance(states, Damage):
+        yield states
+    else:
+        totals.tokens += states.token_count
+        totals.truncated += states.truncated
+        totals.num_bytes += states.num_bytes
+        if isinstance(passage, StoredPassage) and isinstance(states_row, tuple):
+            if states_row[3] != passage.text_hash:
+                yield Damage(key, passage.id, "its states are those of another text")
+    if header.dense is not None or vector_row is not None:
+        vector = _checked(
+            vector_row,
+            Damage(key, None, "its dense vector is missing"),
+            lambda key, row: checked_vector(key, row[1:]),
+            key,
+        )
+        if isinstance(vector, Damage):
+            yield vector
+
+
+def _checked(row: Any, absent: Damage, check: Callable[[int, Any], Any], key: int) -> Any:  # noqa: ANN401
+    if row is None:
+        return absent
+    return row if isinstance(row, Damage) else check(key, row)
+
+
+def _name_of(row: tuple[Any, ...] | Damage | None) -> str | None:
+    if isinstance(row, tuple) and isinstance(row[1], bytes):
+        return row[1].decode("utf-8", "backslashreplace")
+    return None
+
+
+def _read(store: "SQLiteStore", select: str, keys: range) -> _Rows:
+    """Returns the rows of the keys that have one; damage where the file breaks on the way."""
+    connection = store.reader()
+    try:
+        rows = connection.execute(
+            f"{select} WHERE key >= ? AND key < ?", (keys.start, keys.stop)
+        ).fetchall()
+        return {row[0]: row for row in rows if isinstance(row[0], int)}
+    except sqlite3.Error as error:
+        _raise_if_busy(error, store)
+    found: _Rows = {}
+    for key in keys:
+        try:
+            row = connection.execute(f"{select} WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            found[key] = Damage(key, None, f"cannot be read: {error}")
+        else:
+            if row is not None:
+                found[key] = row
+    return found
+
+
+def _counters(store: "SQLiteStore") -> dict[str, int]:
+    names = ("next_key", "num_passages", "num_tokens", "num_truncated")
+    row = store.reader().execute(f"SELECT {', '.join(names)} FROM counters").fetchone()
+    return {name: int(value) for name, value in zip(names, row, strict=True)}
+
+
+def _largest_key(store: "SQLiteStore") -> int:
+    largest = 0
+    for table in ("passages", "states"):
+        try:
+            (key,) = store.reader().execute(f"SELECT max(key) FROM {table}").fetchone()
+            largest = max(largest, int(key or 0))
+        except (sqlite3.Error, ValueError) as error:
+            if isinstance(error, sqlite3.Error):
+                _raise_if_busy(error, store)
+    return largest
+
+
+def _counter_problems(counters: dict[str, int], totals: _Totals) -> Iterator[str]:
+    counted = {
+        "num_passages": totals.passages,
+        "num_tokens": totals.tokens,
+        "num_truncated": totals.truncated,
+    }
+    for name, value in counted.items():
+        if name in counters and counters[name] != value:
+            yield f"the counter {name} says {counters[name]:,}; {value:,} were found"
+
+
+def _raise_if_busy(error: sqlite3.Error, store: "SQLiteStore") -> None:
+    kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise StoreBusyError(f"{store.path} is locked by another process: {error}.") from error
