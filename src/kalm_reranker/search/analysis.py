@@ -16,6 +16,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
+from types import ModuleType
 from typing import Literal, Protocol, TypeAlias, cast
 
 from kalm_reranker.errors import InvalidOptionError
@@ -35,7 +36,10 @@ ENGLISH_STOP_WORDS = frozenset(
 # French, Spanish, Italian, Portuguese, Romanian, Polish, Swedish, Turkish, Indonesian, Vietnamese.
 _ENGLISH_SHARE = 0.10
 # Passages looked at to decide that: enough for a share stable to about 0.01.
-_LANGUAGE_SAMPLE = 1_000
+LANGUAGE_SAMPLE = 1_000
+
+# Raise it whenever a text gives other terms than before: stored indexes are then built again.
+_ANALYSIS_VERSION = 1
 
 _BIGRAM_SCRIPTS = (  # Han, Hiragana, Katakana with their iteration and length marks
     "\u3005-\u3007\u3040-\u30fa\u30fc-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -43,6 +47,10 @@ _BIGRAM_SCRIPTS = (  # Han, Hiragana, Katakana with their iteration and length m
 )
 _TRIGRAM_SCRIPTS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai and Lao, Burmese, Khmer
 _UNSPACED = re.compile(f"(?P<bigrams>[{_BIGRAM_SCRIPTS}]+)|(?P<trigrams>[{_TRIGRAM_SCRIPTS}]+)")
+# Characters that may be combining marks: not those up to the first marks, nor Greek, basic
+# Cyrillic, punctuation and currency signs. Without them Python's own class of words will do.
+_PERHAPS_MARKS = re.compile("[^\0-\u02ff\u0370-\u0482\u2000-\u20cf]")
+_UNMARKED_WORDS = re.compile(r"\w+")
 # First letter after the Latin blocks (Basic Latin to Latin Extended-B).
 _AFTER_LATIN = "\u0250"
 
@@ -72,6 +80,13 @@ class TextAnalyzer:
         self._stemmer = _english_stemmer() if english else None
         self._words = _word_pattern()
 
+    @property
+    def version(self) -> str:
+        """What the terms of a text depend on besides the text, for indexes that are kept."""
+        if not self.english:
+            return f"{_ANALYSIS_VERSION} words"
+        return f"{_ANALYSIS_VERSION} english, snowball {_stemmer_module().version()}"
+
     def terms(self, text: str) -> list[str]:
         """Returns the terms of a text in reading order, repeated as often as they occur."""
         text = _normalised(text)
@@ -85,7 +100,9 @@ class TextAnalyzer:
         return found
 
     def _word_terms(self, text: str) -> list[str]:
-        words: list[str] = self._words.findall(text)
+        # The same words, ten times as fast, for nearly all text in European languages.
+        pattern = self._words if _PERHAPS_MARKS.search(text) else _UNMARKED_WORDS
+        words: list[str] = pattern.findall(text)
         if self._stemmer is None:
             return words
         return self._stemmer.stemWords([word for word in words if word not in ENGLISH_STOP_WORDS])
@@ -102,15 +119,24 @@ def analyzer_for(passages: Sequence[str], language: Language = "auto") -> TextAn
         InvalidOptionError: `language` is none of the three.
         MissingExtraError: The collection is English and PyStemmer is not installed.
     """
+    check_language(language)
+    if language == "auto":
+        step = max(1, len(passages) // LANGUAGE_SAMPLE)
+        return TextAnalyzer(english=looks_english(passages[::step]))
+    return TextAnalyzer(english=language == "english")
+
+
+def check_language(language: Language) -> None:
+    """Checks a setting for the language of a collection.
+
+    Raises:
+        InvalidOptionError: `language` is none of those allowed.
+    """
     if language not in LANGUAGES:
         raise InvalidOptionError(
             f"language must be one of {', '.join(map(repr, LANGUAGES))}; got {language!r}.",
             hint='Leave it at "auto" unless the collection is very small or mixed.',
         )
-    if language == "auto":
-        step = max(1, len(passages) // _LANGUAGE_SAMPLE)
-        return TextAnalyzer(english=looks_english(passages[::step]))
-    return TextAnalyzer(english=language == "english")
 
 
 def looks_english(texts: Iterable[str]) -> bool:
@@ -155,5 +181,8 @@ class _Stemmer(Protocol):
 
 
 def _english_stemmer() -> _Stemmer:
-    module = import_extra("Stemmer", extra="search", purpose="stemming English text for BM25")
-    return cast("_Stemmer", module.Stemmer("english"))
+    return cast("_Stemmer", _stemmer_module().Stemmer("english"))
+
+
+def _stemmer_module() -> ModuleType:
+    return import_extra("Stemmer", extra="search", purpose="stemming English text for BM25")
