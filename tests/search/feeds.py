@@ -1,10 +1,23 @@
 """A store as first stages see it, in memory."""
 
 import uuid
+from dataclasses import dataclass
 
 import numpy as np
 
-from kalm_reranker.search.change_feed import TextChange, VectorChange
+
+@dataclass(frozen=True)
+class TextChange:
+    key: int
+    text: str | None
+    change: int
+
+
+@dataclass(frozen=True)
+class VectorChange:
+    key: int
+    vector: bytes | None
+    change: int
 
 
 class DictFeed:

@@ -1,30 +1,46 @@
-"""What a first stage reads of a store: passages by key, and which of them changed since when."""
+"""What a first stage reads of a store: passages by key, and which of them changed since when.
+
+Protocols, so that this room needs no store, and a store no first stage.
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class TextChange:
-    """The latest state of a passage's text.
+class Change(Protocol):
+    """The latest state of a passage."""
 
-    Args:
-        key: The store's number for the passage: positive, 63 bits, never used again.
-        text: Its text; None where the passage was deleted.
-        change: The number of the change that made it so.
-    """
+    @property
+    def key(self) -> int:
+        """The store's number for the passage: positive, 63 bits, never used again."""
+        ...
 
-    key: int
-    text: str | None
-    change: int
+    @property
+    def change(self) -> int:
+        """The number of the put or delete that made it so."""
+        ...
 
 
-class ChangeFeed(Protocol):
-    """The texts of a store in the order in which they changed.
+class TextChange(Change, Protocol):
+    """The latest state of a passage's text."""
 
-    Changes are numbered by the store, from 1, one number for every put or delete.
-    """
+    @property
+    def text(self) -> str | None:
+        """Its text; None where the passage was deleted."""
+        ...
+
+
+class VectorChange(Change, Protocol):
+    """The latest state of a passage's vector."""
+
+    @property
+    def vector(self) -> bytes | None:
+        """W little-endian float32 numbers of unit norm; None where the passage was deleted."""
+        ...
+
+
+class Feed(Protocol):
+    """The counters of a store. Puts and deletes are numbered from 1, each with the next number."""
 
     @property
     def store_id(self) -> str:
@@ -38,6 +54,10 @@ class ChangeFeed(Protocol):
     def num_passages(self) -> int:
         """Returns how many passages the store holds."""
         ...
+
+
+class ChangeFeed(Feed, Protocol):
+    """The texts of a store in the order in which they changed."""
 
     def changes_since(self, change: int) -> Iterator[TextChange]:
         """Streams what changed after `change`, by ascending number.
@@ -51,37 +71,9 @@ class ChangeFeed(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class VectorChange:
-    """The latest state of a passage's vector.
-
-    Args:
-        key: See `TextChange`, as for the other.
-        vector: W little-endian float32 numbers of unit norm; None where the passage was deleted.
-        change: See `TextChange`.
-    """
-
-    key: int
-    vector: bytes | None
-    change: int
-
-
-class VectorFeed(Protocol):
-    """The vectors of a store in the order in which they changed; see `ChangeFeed`."""
-
-    @property
-    def store_id(self) -> str:
-        """The random name that the store keeps for life."""
-        ...
-
-    def last_change(self) -> int:
-        """Returns the number of the newest change; 0 for a store nothing was put in."""
-        ...
-
-    def num_passages(self) -> int:
-        """Returns how many passages the store holds."""
-        ...
+class VectorFeed(Feed, Protocol):
+    """The vectors of a store in the order in which they changed."""
 
     def vectors_since(self, change: int) -> Iterator[VectorChange]:
-        """Streams what changed after `change`, by ascending number; see `ChangeFeed`."""
+        """Streams what changed after `change`, by ascending number; see `changes_since`."""
         ...
