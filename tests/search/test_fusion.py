@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kalm_reranker.errors import InputError
-from kalm_reranker.search.fusion import blend, blend_runs, z_scores
+from kalm_reranker.errors import InputError, InvalidOptionError
+from kalm_reranker.search.fusion import blend, blend_runs, reciprocal_rank_fusion, z_scores
 from kalm_reranker.search.ranking import ranked_ids
 
 SCORES = st.floats(-1e3, 1e3).map(lambda x: round(x, 3))
@@ -141,3 +141,41 @@ def test_runs_are_blended_query_by_query():
     second = {"q": {"a": 9.0, "b": 1.0}, "r": {"c": 2.0, "d": 0.0}}
     blended = blend_runs(first, second)
     assert blended == {query: blend(first[query], second[query]) for query in first}
+
+
+def test_integer_keys_are_blended_like_names():
+    names, keys = {"a": 1.0, "b": 2.0}, {3: 1.0, 11: 2.0}
+    assert list(blend(keys, keys).values()) == list(blend(names, names).values())
+    assert ranked_ids({11: 1.0, 3: 1.0, 7: 2.0}) == [7, 3, 11]
+    with pytest.raises(InputError, match="for example 3 by the first stage"):
+        blend({3: 1.0, 4: 2.0}, {4: 1.0})
+
+
+def test_reciprocal_rank_fusion_by_hand():
+    fused = reciprocal_rank_fusion([[1, 2, 3], [3, 4]])
+    assert fused == pytest.approx({3: 1 / 63 + 1 / 61, 1: 1 / 61, 2: 1 / 62, 4: 1 / 62})
+    assert list(fused) == [3, 1, 2, 4]  # 2 and 4 tie
+    assert list(reciprocal_rank_fusion([["a", "b"], ["b", "c"], ["b"]], k=1)) == ["b", "a", "c"]
+
+
+def test_reciprocal_rank_fusion_of_nothing_and_of_one():
+    assert reciprocal_rank_fusion([]) == {}
+    assert reciprocal_rank_fusion([[], []]) == {}
+    assert list(reciprocal_rank_fusion([["c", "a", "b"], []])) == ["c", "a", "b"]
+
+
+def test_an_id_that_comes_twice_counts_where_it_comes_first():
+    assert reciprocal_rank_fusion([["a", "b", "a"]]) == reciprocal_rank_fusion([["a", "b"]])
+
+
+@given(st.lists(st.lists(st.integers(0, 9)), max_size=4))
+def test_the_order_of_rankings_does_not_change_the_fusion(rankings):
+    fused = reciprocal_rank_fusion(rankings)
+    assert fused == pytest.approx(reciprocal_rank_fusion(rankings[::-1]))
+    assert set(fused) == {key for ranking in rankings for key in ranking}
+
+
+@pytest.mark.parametrize("k", [0, -60, 1.5])
+def test_k_must_be_positive(k):
+    with pytest.raises(InvalidOptionError, match="k must be a positive integer"):
+        reciprocal_rank_fusion([["a"]], k=k)

@@ -1,16 +1,18 @@
-"""The blend of a first stage and a reranker: the sum of their z-scores over one query's candidates.
+"""Two rankings made one, with nothing to tune. Pure functions.
 
-BM25 scores and margins have different units and a different spread for every query, so they
-cannot be added as they are. Within one query's candidates the z-score makes them comparable
-without a parameter to tune. Pure functions.
+Scores of different rankers have different units and a different spread for every query, so they
+cannot be added as they are. For a first stage and a reranker, which score the same candidates,
+the z-score within one query makes them comparable (`blend`). First stages that find different
+candidates have only ranks in common (`reciprocal_rank_fusion`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from kalm_reranker.errors import InputError
-from kalm_reranker.search.ranking import Run
+from kalm_reranker.options import check_count
+from kalm_reranker.search.ranking import K, Run, ranked_ids
 
 # Scores that differ by less than this share of the largest are equal up to float32 rounding
 # (about 1.2e-7 for each operation). Stretching that noise to unit variance would let it outvote
@@ -18,7 +20,7 @@ from kalm_reranker.search.ranking import Run
 _RELATIVE_NOISE = 1e-6
 
 
-def z_scores(scores: Mapping[str, float]) -> dict[str, float]:
+def z_scores(scores: Mapping[K, float]) -> dict[K, float]:
     """Returns (score - mean) / standard deviation over one query's candidates.
 
     A single candidate, or candidates with the same score up to float32 rounding, get 0: such a
@@ -48,7 +50,7 @@ def z_scores(scores: Mapping[str, float]) -> dict[str, float]:
     return dict(zip(scores, standardised.tolist(), strict=True))
 
 
-def blend(first_stage: Mapping[str, float], reranker: Mapping[str, float]) -> dict[str, float]:
+def blend(first_stage: Mapping[K, float], reranker: Mapping[K, float]) -> dict[K, float]:
     """Returns the sum of both rankers' z-scores for one query.
 
     Args:
@@ -86,8 +88,38 @@ def blend_runs(first_stage: Run, reranker: Run) -> Run:
     return blended
 
 
+def reciprocal_rank_fusion(rankings: Sequence[Sequence[K]], *, k: int = 60) -> dict[K, float]:
+    """Returns the candidates of several rankings with the sum of 1 / (k + rank) over them.
+
+    Args:
+        rankings: Passage ids, best first; ranks count from 1. An id that comes twice in a ranking
+            counts where it comes first.
+        k: How little the first ranks stand out. 60 was fixed by the paper's pilot study.
+
+    Returns:
+        Passage id -> score, best first, equal scores by id.
+
+    Raises:
+        InvalidOptionError: `k` is not a positive integer.
+
+    Example:
+        >>> list(reciprocal_rank_fusion([["a", "b", "c"], ["c", "a"]]))
+        ['a', 'c', 'b']
+
+    Source:
+        Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet and
+        individual rank learning methods", SIGIR 2009.
+    """
+    check_count(k, "k")
+    fused: dict[K, float] = {}
+    for ranking in rankings:
+        for rank, passage_id in enumerate(dict.fromkeys(ranking), start=1):
+            fused[passage_id] = fused.get(passage_id, 0.0) + 1 / (k + rank)
+    return {passage_id: fused[passage_id] for passage_id in ranked_ids(fused)}
+
+
 def _different(
-    ids: set[str], first_stage: Mapping[str, object], reranker: Mapping[str, object], kind: str
+    ids: set[K], first_stage: Mapping[K, object], reranker: Mapping[K, object], kind: str
 ) -> InputError:
     example = min(ids)
     where = "the first stage" if example in first_stage else "the reranker"
