@@ -126,8 +126,8 @@ def analyzer_for(passages: Sequence[str], language: Language = "auto") -> TextAn
     return TextAnalyzer(english=language == "english")
 
 
-def check_language(language: Language) -> None:
-    """Checks a setting for the language of a collection.
+def check_language(language: str) -> Language:
+    """Returns the setting for the language of a collection if it is one.
 
     Raises:
         InvalidOptionError: `language` is none of those allowed.
@@ -137,6 +137,7 @@ def check_language(language: Language) -> None:
             f"language must be one of {', '.join(map(repr, LANGUAGES))}; got {language!r}.",
             hint='Leave it at "auto" unless the collection is very small or mixed.',
         )
+    return cast("Language", language)
 
 
 def looks_english(texts: Iterable[str]) -> bool:

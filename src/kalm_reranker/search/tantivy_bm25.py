@@ -63,9 +63,8 @@ class TantivyBM25:
     def __init__(
         self, directory: Path, *, language: Language = "auto", writable: bool = True
     ) -> None:
-        check_language(language)
+        self._language = check_language(language)
         tantivy_module()
-        self._language = language
         self._access = FolderAccess(
             Path(directory),
             kind="bm25",
