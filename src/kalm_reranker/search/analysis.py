@@ -137,7 +137,7 @@ def check_language(language: str) -> Language:
             f"language must be one of {', '.join(map(repr, LANGUAGES))}; got {language!r}.",
             hint='Leave it at "auto" unless the collection is very small or mixed.',
         )
-    return cast("Language", language)
+    return language
 
 
 def looks_english(texts: Iterable[str]) -> bool:
