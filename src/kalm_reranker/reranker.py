@@ -193,6 +193,11 @@ class KaLMReranker:
         return self._pipeline.stats
 
     @property
+    def width(self) -> int:
+        """D, the values of a passage state."""
+        return self._pipeline.model.config.encoder.hidden_width
+
+    @property
     def provenance(self) -> Provenance:
         """What passage states made by this reranker carry. Hashes the checkpoint once.
 
@@ -453,10 +458,10 @@ class KaLMReranker:
                 f"reranker was made with {ours.special_tokens!r}.",
                 hint="Encode the passages again, or make the reranker with the same setting.",
             )
-        width = self._pipeline.model.config.encoder.hidden_width
-        if states.slots.shape[1] != width:
+        if states.slots.shape[1] != self.width:
             raise StatesMismatchError(
-                f"The passage states have width {states.slots.shape[1]}; this model has {width}."
+                f"The passage states have width {states.slots.shape[1]}; this model has "
+                f"{self.width}."
             )
 
     def _instruction(self, instruction: str | None) -> str:

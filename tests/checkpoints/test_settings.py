@@ -24,7 +24,7 @@ def test_without_a_file_the_official_defaults_hold(tmp_path):
         query_max_length=512,
         trained_ratios=(1, 2, 4, 8, 16, 32),
         default_ratio=4,
-        cascade=None,
+        cascade=CascadeSettings(coarse_ratio=32, fine_ratio=None, fine_count=20),
         blend_with_first_stage=False,
     )
 
@@ -54,6 +54,12 @@ def test_every_key_is_read(tmp_path):
         cascade=CascadeSettings(coarse_ratio=32, fine_ratio=2, fine_count=20),
         blend_with_first_stage=True,
     )
+
+
+def test_a_cascade_may_end_at_whatever_ratio_is_stored(tmp_path):
+    cascade = {"coarse_ratio": 32, "fine_ratio": None, "fine_count": 20}
+    settings = read(tmp_path, {"template_version": 1, "cascade": cascade})
+    assert settings.cascade == CascadeSettings(**cascade)
 
 
 def test_keys_left_out_take_the_given_defaults(tmp_path):
@@ -100,6 +106,10 @@ def test_null_ratio_means_no_pooling(tmp_path):
         (
             {"cascade": {"coarse_ratio": 2, "fine_ratio": 2, "fine_count": 1}},
             r"cascade.coarse_ratio must be a multiple of fine_ratio 2, above it; got 2",
+        ),
+        (
+            {"cascade": {"coarse_ratio": 8, "fine_ratio": 0, "fine_count": 1}},
+            r"cascade.fine_ratio must be a positive integer or null; got 0",
         ),
         (
             {"cascade": {"coarse_ratio": 8, "fine_ratio": 2, "fine_count": 1, "x": 1}},

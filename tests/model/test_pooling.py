@@ -32,18 +32,17 @@ def test_a_ratio_beyond_the_length_gives_one_slot():
 def test_a_ratio_beyond_every_length_costs_no_more(ratio):
     slots, mask = pool_states(STATES, MASK, ratio)
     assert slots.tolist() == [[[3.0]], [[5.0]]]
-    again, _ = repool_slots(slots, torch.tensor([3, 1]), ratio, ratio * 2)
-    assert again.tolist() == slots.tolist()
-    coarse, _ = repool_slots(STATES, torch.tensor([3, 1]), 1, ratio)
-    assert coarse.tolist() == slots.tolist()
+    packed = slots.flatten(0, 1)
+    assert repool_slots(packed, [3, 1], ratio, ratio * 2).tolist() == packed.tolist()
+    assert repool_slots(STATES[MASK], [3, 1], 1, ratio).tolist() == packed.tolist()
     assert mask.all()
 
 
 def test_repooling_weighs_the_partial_slot_by_its_tokens():
-    slots, _ = pool_states(STATES, MASK, 2)
-    coarse, mask = repool_slots(slots, torch.tensor([3, 1]), 2, 4)
-    assert coarse.tolist() == [[[3.0]], [[5.0]]]  # (2 * 1.5 + 1 * 6) / 3, not (1.5 + 6) / 2
-    assert mask.tolist() == [[True], [True]]
+    slots, mask = pool_states(STATES, MASK, 2)
+    coarse = repool_slots(slots[mask], [3, 1], 2, 4)
+    assert coarse.tolist() == [[3.0], [5.0]]  # (2 * 1.5 + 1 * 6) / 3, not (1.5 + 6) / 2
+    assert slots[mask].tolist() == [[1.5], [6.0], [5.0]]  # the given slots are left alone
 
 
 def test_sums_are_taken_in_float32():
@@ -63,7 +62,7 @@ def test_other_ratios_are_refused(ratio):
 @pytest.mark.parametrize(("stored", "ratio"), [(2, 3), (4, 2), (3, 32)])
 def test_only_multiples_can_be_derived(stored, ratio):
     with pytest.raises(InvalidRatioError, match=f"multiple of the stored ratio {stored}; got"):
-        repool_slots(STATES, torch.tensor([3, 1]), stored, ratio)
+        repool_slots(STATES[MASK], [3, 1], stored, ratio)
 
 
 def test_number_of_slots():

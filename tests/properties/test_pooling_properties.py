@@ -42,11 +42,13 @@ def test_padding_and_company_do_not_matter(rows, ratio, extra):
 @given(ragged_states(), st.integers(1, 8), st.integers(1, 8))
 def test_repooling_equals_pooling_directly(rows, stored, factor):
     states, mask, counts = padded(rows)
-    slots, _ = pool_states(states, mask, stored)
-    derived, derived_mask = repool_slots(slots, counts, stored, stored * factor)
+    slots, slot_mask = pool_states(states, mask, stored)
+    derived = repool_slots(slots[slot_mask], counts.tolist(), stored, stored * factor)
     direct, direct_mask = pool_states(states, mask, stored * factor)
-    assert torch.equal(derived_mask, direct_mask)
-    torch.testing.assert_close(derived, direct, rtol=1e-6, atol=1e-4)
+    assert derived.shape == direct[direct_mask].shape
+    # To 1e-6 of the size of the states, partial last slots included.
+    bound = 1e-6 * max(float(row.abs().max()) for row in rows)
+    assert float((derived - direct[direct_mask]).abs().max()) <= bound
 
 
 @given(ragged_states(), st.integers(1, 8), st.integers(1, 8), st.integers(1, 4))

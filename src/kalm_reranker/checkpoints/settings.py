@@ -23,15 +23,19 @@ class CascadeSettings:
     Args:
         coarse_ratio: Compression ratio of the first pass.
         fine_ratio: Ratio of the second pass; the coarse ratio is a multiple of it, so that
-            states stored once serve both.
+            states stored once serve both. None is whatever ratio the states are stored at.
         fine_count: How many candidates the second pass scores.
 
     Source: paper v3 (coarse 32 for 100 candidates, fine 2 for the best 20).
     """
 
     coarse_ratio: int
-    fine_ratio: int
+    fine_ratio: int | None
     fine_count: int
+
+
+# Of the official models, which have no settings file.
+OFFICIAL_CASCADE = CascadeSettings(coarse_ratio=32, fine_ratio=None, fine_count=20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +50,7 @@ class RerankerSettings:
         query_max_length: Query tokens kept in the prompt.
         trained_ratios: Compression ratios the model was trained at, ascending.
         default_ratio: Ratio where the caller gives none; None means no pooling.
-        cascade: Two-pass settings, or None for one pass.
+        cascade: Two-pass settings, or None for one pass; what `PassageIndex` does by default.
         blend_with_first_stage: The model ranks best when its score is combined with the score
             of the first stage (true of small models).
     """
@@ -58,7 +62,7 @@ class RerankerSettings:
     query_max_length: int = 512
     trained_ratios: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     default_ratio: int | None = 4
-    cascade: CascadeSettings | None = None
+    cascade: CascadeSettings | None = OFFICIAL_CASCADE
     blend_with_first_stage: bool = False
 
 
@@ -120,11 +124,15 @@ def _cascade_from_json(read: "_Reader", default: CascadeSettings | None) -> Casc
     if not isinstance(value, dict):
         raise read.error("cascade", f"null or an object with the keys {', '.join(names)}")
     inner = _Reader(value, path=read.path, allowed=names, prefix="cascade.")
-    cascade = CascadeSettings(**{name: inner.positive_int(name) for name in names})
-    is_multiple = cascade.coarse_ratio % cascade.fine_ratio == 0
-    if cascade.coarse_ratio == cascade.fine_ratio or not is_multiple:
+    cascade = CascadeSettings(
+        coarse_ratio=inner.positive_int("coarse_ratio"),
+        fine_ratio=inner.optional_int("fine_ratio", None),
+        fine_count=inner.positive_int("fine_count"),
+    )
+    fine_ratio = 1 if cascade.fine_ratio is None else cascade.fine_ratio
+    if cascade.coarse_ratio == fine_ratio or cascade.coarse_ratio % fine_ratio:
         raise inner.error(
-            "coarse_ratio", f"a multiple of fine_ratio {cascade.fine_ratio}, above it"
+            "coarse_ratio", f"a multiple of fine_ratio {fine_ratio}, above it"
         )
     return cascade
 

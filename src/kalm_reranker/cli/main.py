@@ -12,8 +12,10 @@ import typer
 
 from kalm_reranker import __version__
 from kalm_reranker.cli.demo import demo
+from kalm_reranker.cli.index import app as index_app
 from kalm_reranker.cli.models import models
 from kalm_reranker.cli.rerank import rerank
+from kalm_reranker.cli.search import search
 from kalm_reranker.errors import KalmRerankerError
 
 _EXIT_ERROR = 1
@@ -28,6 +30,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(rerank)
+app.add_typer(index_app)
+app.command()(search)
 app.command()(models)
 app.command()(demo)
 

@@ -1,5 +1,6 @@
 """Options that several commands share, and how their text becomes a value."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ ModelOption = Annotated[
     str,
     typer.Option("--model", "-m", help="Short name (see `kalm models`), directory, or hub id."),
 ]
+IndexArgument = Annotated[Path, typer.Argument(help="The folder of the index.")]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:0, ... (default: cuda if any)")
 ]

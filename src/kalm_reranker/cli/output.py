@@ -68,11 +68,12 @@ def print_table(rows: Sequence[RankedRow], *, with_margin: bool) -> None:
         cells += [f"{row.margin:+.3f}"] if with_margin else []
         cells += [row.id or ""] if with_ids else []
         # Passages may hold control characters and what looks like markup; both are shown as text.
-        shown = [Text(_one_line(cell)) for cell in [*cells, row.text]]
+        shown = [Text(one_line(cell)) for cell in [*cells, row.text]]
         table.add_row(*shown)
     console().print(table)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Returns a text as one line of printable characters, its first thousand."""
     printable = (char if char.isprintable() else " " for char in text[:1000])
     return " ".join("".join(printable).split())

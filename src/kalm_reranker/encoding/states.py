@@ -14,8 +14,6 @@ from kalm_reranker.errors import InputError, StatesMismatchError
 from kalm_reranker.model.pooling import check_ratio, num_slots, repool_slots
 from kalm_reranker.options import whole_number
 
-_REPOOL_CHUNK = 256  # passages padded together; bounds the padded copy
-
 
 class PassageStates:
     """Pooled encoder states of a list of passages, packed without padding.
@@ -139,16 +137,8 @@ class PassageStates:
         ratio = check_ratio(compression_ratio)
         if ratio == self.compression_ratio:
             return self
-        parts: list[Tensor] = [self.slots[:0]]
-        for start in range(0, len(self), _REPOOL_CHUNK):
-            indices = range(start, min(start + _REPOOL_CHUNK, len(self)))
-            slots, _ = self.padded(indices)
-            counts = torch.tensor(self.token_counts[start : indices.stop], device=slots.device)
-            coarse, mask = repool_slots(slots, counts, self.compression_ratio, ratio)
-            parts.append(coarse[mask])  # [P, C, D] -> [sum of C, D], passages in order
-        return PassageStates(
-            torch.cat(parts), self.token_counts, self.truncated, ratio, self.provenance
-        )
+        slots = repool_slots(self.slots, self.token_counts, self.compression_ratio, ratio)
+        return PassageStates(slots, self.token_counts, self.truncated, ratio, self.provenance)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None

@@ -7,6 +7,8 @@ sequence, over the tokens that exist; a last, partial slot averages what it has.
 float32 whatever the states' dtype and rounded once at the end.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -60,21 +62,21 @@ def pool_states(states: Tensor, mask: Tensor, ratio: int | None) -> tuple[Tensor
 
 
 def repool_slots(
-    slots: Tensor, token_counts: Tensor, stored_ratio: int, ratio: int
-) -> tuple[Tensor, Tensor]:
+    slots: Tensor, token_counts: Sequence[int], stored_ratio: int, ratio: int
+) -> Tensor:
     """Derives coarser slots from stored ones, as if the tokens had been pooled at `ratio`.
 
     Every slot stands for `stored_ratio` tokens except a passage's last, so the mean of a run of
     slots is weighted by their token counts.
 
     Args:
-        slots: [P, C, D] slots at `stored_ratio`, right-padded.
-        token_counts: [P] integer, tokens of each passage before pooling.
+        slots: [N, D] slots of P passages, one after another, without padding.
+        token_counts: Tokens of each passage before pooling, none 0.
         stored_ratio: Tokens per given slot.
         ratio: Tokens per wanted slot; a multiple of `stored_ratio`.
 
     Returns:
-        The slots [P, ceil(C * stored_ratio / ratio), D] in the dtype of `slots`, and their mask.
+        The slots [sum of ceil(token_counts / ratio), D] in the dtype of `slots`.
 
     Raises:
         InvalidRatioError: A ratio is not a positive integer, or not a multiple of the stored one.
@@ -86,14 +88,37 @@ def repool_slots(
             f"got {ratio}.",
             hint="Encode the passages again at a ratio that divides the wanted one.",
         )
+    if ratio == stored_ratio or not token_counts:
+        return slots
     # A ratio beyond every length is as good as the longest length, and fits an integer tensor.
-    slot_width = min(stored_ratio, int(token_counts.max()) if len(token_counts) else 1)
-    starts = torch.arange(slots.shape[1], device=slots.device) * slot_width
-    weights = (token_counts.unsqueeze(1) - starts).clamp(0, slot_width).to(torch.float32)
-    if ratio == stored_ratio:
-        return slots.masked_fill((weights == 0).unsqueeze(-1), 0), weights > 0
-    coarse, counts = _weighted_mean_of_runs(slots, weights, ratio // stored_ratio)
-    return coarse, counts > 0
+    longest = max(token_counts)
+    run = min(ratio // stored_ratio, num_slots(longest, stored_ratio))
+    stored = min(stored_ratio, longest)
+    tokens = torch.tensor(token_counts)  # [P]
+    counts = (tokens + stored - 1) // stored  # slots given, of each passage
+    runs = (counts + run - 1) // run  # slots wanted
+    ends, run_ends = counts.cumsum(0), runs.cumsum(0)
+    # Of each given slot: its place in its passage, and the wanted slot it belongs to.
+    places = torch.arange(len(slots)) - (ends - counts).repeat_interleave(counts)
+    wanted = (run_ends - runs).repeat_interleave(counts) + places // run  # [N]
+    # Tokens of each slot as a share of a full one, so that all weights but the last ones are 1.
+    weights = torch.ones(len(slots))
+    weights[ends - 1] = (tokens - (counts - 1) * stored).float() / stored
+    totals = torch.zeros(int(run_ends[-1])).index_add_(0, wanted, weights)
+    sums = _sums_of_runs(slots, weights, wanted, len(totals))
+    return (sums / totals.to(slots.device).unsqueeze(1)).to(slots.dtype)
+
+
+def _sums_of_runs(slots: Tensor, weights: Tensor, wanted: Tensor, num_runs: int) -> Tensor:
+    """Returns [num_runs, D] float32: the weighted sums of slots [N, D] with the same `wanted`."""
+    values = slots.to(torch.float32, copy=True)
+    partial = (weights != 1).nonzero().squeeze(1)
+    values[partial.to(slots.device)] *= weights[partial].to(slots.device).unsqueeze(1)
+    if slots.device.type == "cpu":  # several times faster there, and in order
+        return values.new_zeros(num_runs, slots.shape[1]).index_add_(0, wanted, values)
+    # Elsewhere index_add_ adds in any order, and equal inputs would give unequal bits.
+    lengths = wanted.bincount(minlength=num_runs).to(slots.device)
+    return torch.segment_reduce(values, "sum", lengths=lengths, axis=0)
 
 
 def _weighted_mean_of_runs(rows: Tensor, weights: Tensor, run: int) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,7 @@ class StoreHeader:
     Args:
         store_id: 32 random hex characters, for the store's whole life.
         model: Name, hub id or directory of the reranker, as given; where to load it from.
+        revision: Its commit on the hub; None for other sources.
         provenance: Where the states come from; states of another origin are refused.
         compression_ratio: The base ratio: tokens per stored slot.
         codec: How slots are written.
@@ -46,6 +47,7 @@ class StoreHeader:
 
     store_id: str
     model: str
+    revision: str | None
     provenance: Provenance
     compression_ratio: int
     codec: str
@@ -84,6 +86,7 @@ class StoreHeader:
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "provenance": dict,
     "dense": (dict, type(None)),
+    "revision": (str, type(None)),
     "compression_ratio": int,
     "width": int,
     "template_version": int,

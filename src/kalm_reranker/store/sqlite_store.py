@@ -5,10 +5,12 @@ most widely tested database file there is. This file holds what is read and writ
 it is `sqlite_verify.py`.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +45,14 @@ STORE_FILE = "passages.sqlite"
 _LOCK_FILE = "writer.lock"
 # How long a single put or delete waits for another writer. Long jobs hold the lock themselves.
 _WAIT_S = 10.0
+_PASSAGES_AT_ONCE = 256
 
 
 class SQLiteStore(SQLiteFeed):
     """A store in a folder. Opening reads the header; connections are made as they are needed.
 
     Args:
-        folder: Where `create` made it.
+        folder: Where `create` made it; the folder may be read-only, then nothing can be written.
 
     Raises:
         StoreNotFoundError: There is none.
@@ -92,6 +95,11 @@ class SQLiteStore(SQLiteFeed):
                 )
             _create_file(path, header)
         return cls(folder)
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> "SQLiteStore":
+        """Opens the store in a folder; see the class."""
+        return cls(Path(folder))
 
     @property
     def path(self) -> Path:
@@ -182,6 +190,12 @@ class SQLiteStore(SQLiteFeed):
                 else:
                     found[key] = passage
         return PassagesRead(found, tuple(missing), tuple(damaged))
+
+    def all_passages(self) -> Iterator[PassagesRead]:
+        """Yields all passages, some at a time, in the order of their keys."""
+        keys = self.keys()
+        while block := list(islice(keys, _PASSAGES_AT_ONCE)):
+            yield self.read_passages(block)
 
     def put_many(self, passages: Sequence[EncodedPassage]) -> None:
         """Stores passages, replacing those whose id exists; durable when it returns."""

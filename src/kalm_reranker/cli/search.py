@@ -1,0 +1,195 @@
+"""`kalm search`: answer a query, or a file of queries, from an index."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from kalm_reranker.cli.options import (
+    DeviceOption,
+    DtypeOption,
+    IndexArgument,
+    RatioTextOption,
+    ratio_from_text,
+)
+from kalm_reranker.cli.output import console, one_line, print_json
+from kalm_reranker.cli.search_options import cascade_from_text, filter_from_texts
+from kalm_reranker.errors import InputError, InvalidOptionError
+
+if TYPE_CHECKING:
+    from kalm_reranker.search.results import SearchResults
+
+
+def search(
+    index: IndexArgument,
+    query: Annotated[str | None, typer.Argument(help="The query.")] = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Results wanted.")] = 10,
+    candidates: Annotated[
+        int, typer.Option("--candidates", "-n", min=1, help="Passages the reranker scores.")
+    ] = 100,
+    instruction: Annotated[
+        str | None,
+        typer.Option(
+            "--instruction", "-i", help="Task instruction. (default: the checkpoint's own)"
+        ),
+    ] = None,
+    first_stage: Annotated[
+        str | None,
+        typer.Option(
+            "--first-stage", help="bm25, dense or hybrid. (default: all that the index has)"
+        ),
+    ] = None,
+    compression_ratio: RatioTextOption = None,
+    cascade: Annotated[
+        str | None,
+        typer.Option(
+            "--cascade",
+            metavar="COARSE[:FINE]:COUNT|none",
+            help="All candidates at the ratio COARSE, the best COUNT again at FINE, or at the "
+            "index's own: 32:20. (default: the checkpoint's own)",
+        ),
+    ] = None,
+    fuse: Annotated[
+        bool | None,
+        typer.Option(
+            "--fuse/--no-fuse",
+            help="Order by margin and first-stage score together. (default: as the checkpoint "
+            "wants)",
+        ),
+    ] = None,
+    conditions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="FIELD=VALUE",
+            help="Only passages whose metadata match: lang=en, year>=2020, tag!=old, "
+            "tag=a,b (either). May be repeated.",
+        ),
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            "--queries", help="A file of queries instead of one: .jsonl (_id, text) or .tsv."
+        ),
+    ] = None,
+    rerank: Annotated[
+        Path | None,
+        typer.Option(
+            "--rerank",
+            metavar="RUN",
+            help="Rank these candidates instead of the first stage's: a TREC run beside "
+            "--queries, or .jsonl lines of query_id, query, candidates.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write. (default: stdout)")
+    ] = None,
+    trec: Annotated[
+        bool, typer.Option("--trec", help="Write a TREC run instead of JSON lines.")
+    ] = False,
+    margin: Annotated[
+        bool, typer.Option("--margin", help="Show yes logit - no logit beside the score.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per result.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what each stage did and how long it took.")
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Where the index's model is, if it has moved."),
+    ] = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+) -> None:
+    """Find the passages that answer QUERY.
+
+    [dim]kalm search my-index "capital of China?"[/dim]
+
+    [dim]kalm search my-index --queries queries.jsonl --trec -o run.trec[/dim]
+    """
+    if (query is None) == (queries is None and rerank is None):
+        raise InputError(
+            "Give either one query or a file of queries.",
+            hint='kalm search INDEX "a query", or kalm search INDEX --queries FILE.',
+        )
+    settings: dict[str, Any] = {
+        "top_k": top_k,
+        "instruction": instruction,
+        "compression_ratio": ratio_from_text(compression_ratio),
+        "cascade": cascade_from_text(cascade),
+        "fuse": fuse,
+    }
+    if rerank is not None and (conditions or first_stage):
+        raise InvalidOptionError(
+            "--filter and --first-stage choose candidates; --rerank brings them.",
+            hint="Leave one of them out.",
+        )
+    first: dict[str, Any] = {
+        "candidates": candidates,
+        "first_stage": first_stage,
+        "filter": filter_from_texts(conditions or []),
+    }
+
+    from kalm_reranker.index.passage_index import PassageIndex  # here: it imports torch
+
+    with PassageIndex.open(index, model, device=device, dtype=dtype) as opened:
+        if query is not None:
+            results = opened.search(query, **settings, **first)
+            _show(results, as_json=as_json, with_margin=margin, explain=explain)
+            return
+        from kalm_reranker.cli.search_batch import search_all
+
+        search_all(
+            opened,
+            queries,
+            rerank,
+            settings=settings,
+            first_stage=first,
+            output=output,
+            trec=trec,
+        )
+
+
+def _show(results: "SearchResults", *, as_json: bool, with_margin: bool, explain: bool) -> None:
+    if as_json:
+        for result in results:
+            print_json(result.as_dict())
+        if explain:
+            _explain(results, err=True)
+    else:
+        _print_table(results, with_margin=with_margin)
+        if explain:
+            _explain(results, err=False)
+    for line in results.damaged:
+        typer.echo(f"damaged, left out: {one_line(line)}", err=True)
+    for note in results.notes:
+        typer.echo(f"note: {note}", err=True)
+    if not results.results:
+        typer.echo("no passage was found", err=True)
+
+
+def _print_table(results: "SearchResults", *, with_margin: bool) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("rank", justify="right")
+    table.add_column("score", justify="right")
+    if with_margin:
+        table.add_column("margin", justify="right")
+    table.add_column("id", max_width=24, no_wrap=True, overflow="ellipsis")
+    table.add_column("passage", no_wrap=True, overflow="ellipsis", ratio=1)
+    for result in results:
+        cells = [str(result.rank), f"{result.score:.4f}"]
+        cells += [f"{result.margin:+.3f}"] if with_margin else []
+        # Passages may hold control characters and what looks like markup; both are shown as text.
+        table.add_row(*[Text(one_line(cell)) for cell in [*cells, result.id, result.text or ""]])
+    if results.results:
+        console().print(table)
+
+
+def _explain(results: "SearchResults", *, err: bool) -> None:
+    typer.echo("", err=err)
+    for stage in results.stages:
+        counts = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in stage.counts.items())
+        typer.echo(f"{stage.seconds * 1e3:9.1f} ms  {stage.name:18} {counts}", err=err)
+    typer.echo(f"{results.seconds * 1e3:9.1f} ms  together", err=err)

@@ -1,0 +1,144 @@
+"""Everything in an index as safetensors and JSON lines, for other software.
+
+export.json            what the index says of itself, and the list of shards
+states-00001.safetensors   slots [sum of C, D], token_counts [P], truncated [P]
+passages-00001.jsonl   id, text, metadata, text_hash; line i belongs to token_counts[i]
+...                    as many of both as it takes
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kalm_reranker.errors import StoreError, StoreExistsError, StoreWriteError
+from kalm_reranker.store.damage import damage_error
+
+if TYPE_CHECKING:
+    from kalm_reranker.store.records import StoredPassage, StoredStates
+    from kalm_reranker.store.sqlite_store import SQLiteStore
+
+_FORMAT = 1
+_SHARD_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """What was exported.
+
+    Attributes:
+        folder: Where to.
+        num_passages: Passages.
+        num_shards: Pairs of files.
+        num_bytes: Size of all files together.
+    """
+
+    folder: Path
+    num_passages: int
+    num_shards: int
+    num_bytes: int
+
+
+def export_index(store: "SQLiteStore", folder: Path) -> ExportReport:
+    """Writes everything in a store to a new or empty folder.
+
+    States keep the store's precision: float32 for the codec float32, bfloat16 for bf16, and for
+    int8 and int4 the float32 values that they stand for.
+
+    Raises:
+        StoreExistsError: The folder holds something already.
+        StoreWriteError: It cannot be written.
+        DamagedStoreError: A record is damaged.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise StoreExistsError(
+                f"{folder} is not empty.", hint="Export into a new or an empty folder."
+            )
+        return _export(store, folder)
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreWriteError(
+            f"{folder} cannot be written: {error.strerror or error}.",
+            hint="Check the path, its permissions and the free space.",
+        ) from error
+
+
+def _export(store: "SQLiteStore", folder: Path) -> ExportReport:
+    shards: list[dict[str, object]] = []
+    num_passages = 0
+    for passages, states in _shards(store):
+        number = f"{len(shards) + 1:05d}"
+        _write_states(store, states, folder / f"states-{number}.safetensors")
+        with (folder / f"passages-{number}.jsonl").open("w", encoding="utf-8") as file:
+            for passage in passages:
+                record = {
+                    "id": passage.id,
+                    "text": passage.text,
+                    "metadata": passage.metadata,
+                    "text_hash": passage.text_hash.hex(),
+                }
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        shards.append(
+            {
+                "states": f"states-{number}.safetensors",
+                "passages": f"passages-{number}.jsonl",
+                "num_passages": len(passages),
+            }
+        )
+        num_passages += len(passages)
+    header = {"format": _FORMAT, "header": asdict(store.header), "shards": shards}
+    # Last, so that a folder without it is known to be unfinished.
+    (folder / "export.json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+    return ExportReport(
+        folder=folder,
+        num_passages=num_passages,
+        num_shards=len(shards),
+        num_bytes=sum(path.stat().st_size for path in folder.iterdir()),
+    )
+
+
+def _shards(
+    store: "SQLiteStore",
+) -> "Iterator[tuple[list[StoredPassage], list[StoredStates]]]":
+    passages: list[StoredPassage] = []
+    states: list[StoredStates] = []
+    num_bytes = 0
+    for read in store.all_passages():
+        stored = store.read_states(list(read.found))
+        if read.damaged or stored.damaged:
+            raise damage_error(store.path, [*read.damaged, *stored.damaged])
+        for key, passage in read.found.items():
+            if key in stored.found:  # else deleted meanwhile
+                passages.append(passage)
+                states.append(stored.found[key])
+                num_bytes += stored.found[key].num_bytes
+        if num_bytes >= _SHARD_BYTES:
+            yield passages, states
+            passages, states, num_bytes = [], [], 0
+    if passages:
+        yield passages, states
+
+
+def _write_states(store: "SQLiteStore", states: "list[StoredStates]", path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from kalm_reranker.store.codecs import codec_named
+
+    header = store.header
+    codec = codec_named(header.codec)
+    dtype = torch.bfloat16 if header.codec == "bf16" else torch.float32
+    rows = torch.frombuffer(bytearray(b"".join(s.slots for s in states)), dtype=torch.uint8)
+    slots: torch.Tensor = codec.decode(
+        rows.view(-1, codec.slot_bytes(header.width)), header.width, dtype
+    )
+    tensors = {
+        "slots": slots.contiguous(),
+        "token_counts": torch.tensor([s.token_count for s in states], dtype=torch.int64),
+        "truncated": torch.tensor([s.truncated for s in states], dtype=torch.bool),
+    }
+    save_file(tensors, path)

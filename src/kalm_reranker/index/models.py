@@ -1,0 +1,105 @@
+"""The models of an index, loaded when they are first needed and held to what the index says."""
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from kalm_reranker.errors import StatesMismatchError
+from kalm_reranker.index.origin import check_same_model
+from kalm_reranker.reranker import KaLMReranker
+from kalm_reranker.store.header import StoreHeader
+
+if TYPE_CHECKING:
+    from kalm_reranker.search.dense_model import DenseModel
+
+ModelInput: TypeAlias = str | os.PathLike[str] | KaLMReranker
+
+
+class IndexModels:
+    """Loads the models of an index. Threads may share it.
+
+    Args:
+        folder: The index, for messages.
+        header: What the index says of its models.
+        model: Where to find the reranker, if not where the header says; or a ready-made one.
+        dense: A ready-made dense model; None where it is to be loaded.
+        device: As in `KaLMReranker`.
+        dtype: As in `KaLMReranker`; the header's, if None.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        header: StoreHeader,
+        model: ModelInput | None,
+        *,
+        dense: "DenseModel | None" = None,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        self._folder = folder
+        self._header = header
+        self._model = model
+        self._device = device
+        self._dtype = dtype
+        # Loading takes seconds: of several threads that ask, one does it.
+        self._lock = threading.RLock()
+        self._reranker: KaLMReranker | None = None
+        self._dense = dense
+
+    @property
+    def reranker(self) -> KaLMReranker:
+        """The reranker.
+
+        Raises:
+            StatesMismatchError: It is not the model that made the states.
+            CheckpointError: It cannot be found, fetched or used.
+        """
+        with self._lock:
+            if self._reranker is None:
+                reranker = self._model if isinstance(self._model, KaLMReranker) else self._loaded()
+                check_same_model(
+                    self._header, reranker.provenance, reranker.checkpoint.name, self._folder
+                )
+                self._reranker = reranker
+            return self._reranker
+
+    @property
+    def dense(self) -> "DenseModel":
+        """The model of the dense vectors; only for an index that has some.
+
+        Raises:
+            StatesMismatchError: It is not the model that made the vectors.
+            MissingExtraError: Its library is not installed.
+        """
+        header = self._header.dense
+        assert header is not None  # callers look at the header first
+        with self._lock:
+            if self._dense is None:
+                from kalm_reranker.search.dense_model import DenseModel
+
+                dense = DenseModel(header.model)
+                if dense.fingerprint != header.fingerprint:
+                    raise StatesMismatchError(
+                        f"The vectors of the index in {self._folder} were made by the dense model "
+                        f"{header.model!r} with fingerprint {header.fingerprint}; what is there "
+                        f"now has fingerprint {dense.fingerprint}.",
+                        hint="Restore that model, search with first_stage='bm25', or make the "
+                        "index again.",
+                    )
+                self._dense = dense
+            return self._dense
+
+    def _loaded(self) -> KaLMReranker:
+        origin = self._header.provenance
+        name = self._header.model if self._model is None else os.fspath(self._model)  # type: ignore[arg-type]
+        return KaLMReranker(
+            name,
+            device=self._device,
+            dtype=origin.dtype if self._dtype is None else self._dtype,
+            max_length=origin.max_length,
+            compression_ratio=self._header.compression_ratio,
+            special_tokens=origin.special_tokens,  # type: ignore[arg-type]
+            revision=self._header.revision if self._model is None else None,
+        )

@@ -1,0 +1,604 @@
+"""`PassageIndex`: passages are encoded once and kept; queries are answered from what is kept."""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from kalm_reranker.checkpoints.settings import CascadeSettings, RerankerSettings
+from kalm_reranker.encoding.texts import check_query
+from kalm_reranker.errors import (
+    InvalidOptionError,
+    MissingExtraError,
+    StoreBusyError,
+    TextTypeError,
+    UnknownPassageError,
+    shown,
+)
+from kalm_reranker.index.adding import Adder, OnError
+from kalm_reranker.index.creation import new_header
+from kalm_reranker.index.export import ExportReport, export_index
+from kalm_reranker.index.inputs import PassageInput, as_source
+from kalm_reranker.index.models import IndexModels, ModelInput
+from kalm_reranker.index.origin import check_same_encoding
+from kalm_reranker.index.progress import adding_bar
+from kalm_reranker.index.report import AddReport
+from kalm_reranker.index.sources.record import Source
+from kalm_reranker.options import UNSET, RatioOption, Unset, check_count, whole_number
+from kalm_reranker.reranker import KaLMReranker
+from kalm_reranker.search.candidates import Candidates
+from kalm_reranker.search.cascade import ScoringPlan, plan_scoring
+from kalm_reranker.search.filters import MetadataFilter, predicate_of
+from kalm_reranker.search.first_stage import FirstStage
+from kalm_reranker.search.rescoring import Rescorer
+from kalm_reranker.search.results import SearchResults
+from kalm_reranker.search.searcher import Searcher
+from kalm_reranker.search.timing import StageLog
+from kalm_reranker.store.damage import damage_error
+from kalm_reranker.store.header import StoreHeader
+from kalm_reranker.store.hot_tier import HotTier, HotTierStats
+from kalm_reranker.store.passage import Passage, check_id
+from kalm_reranker.store.records import StoreCounts, VerifyReport
+from kalm_reranker.store.sqlite_store import SQLiteStore
+from kalm_reranker.store.states_reader import StatesReader
+
+if TYPE_CHECKING:
+    from kalm_reranker.search.dense_model import DenseModel
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_HOT_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexStats:
+    """How much an index holds, and what its hot tier brought.
+
+    Attributes:
+        store: Counts of the store.
+        hot_tier: Counts of the cache in memory, since the index was opened.
+    """
+
+    store: StoreCounts
+    hot_tier: HotTierStats
+
+
+class PassageIndex:
+    """A folder with passages, their compressed states, and a first stage over their texts.
+
+    Make one with `create`, open it with `open`; both can be used in a `with` statement. Threads
+    may share an index: any number of them search while one adds. Any number of processes may read
+    while one writes.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp() + "/index"
+        >>> with PassageIndex.create(folder, "pico") as index:
+        ...     report = index.add([("a", "Beijing is the capital of China."), ("b", "A cat.")])
+        ...     index.search("capital of China?", top_k=1)[0].id
+        'a'
+    """
+
+    def __init__(
+        self, folder: Path, store: SQLiteStore, models: IndexModels, *, hot_bytes: int
+    ) -> None:
+        self._folder = folder
+        self._store = store
+        self._models = models
+        self._hot = HotTier(hot_bytes)
+        self._searcher_lock = threading.Lock()
+        self._made_searcher: Searcher | None = None
+        self._first_stage = FirstStage(folder, store, lambda: models.dense)
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | os.PathLike[str],
+        model: ModelInput = "pico",
+        *,
+        compression_ratio: RatioOption = UNSET,
+        codec: str | None = None,
+        keep_text: bool = True,
+        language: str = "auto",
+        dense: "str | os.PathLike[str] | DenseModel | None" = None,
+        hot_bytes: int = DEFAULT_HOT_BYTES,
+        device: str | None = None,
+        dtype: str | None = None,
+        max_length: int | Unset = UNSET,
+    ) -> Self:
+        """Makes an empty index.
+
+        Args:
+            folder: Where; made where it is missing.
+            model: A short name, directory or hub id, or a reranker whose settings to take.
+            compression_ratio: Tokens per stored state, the base ratio: multiples of it can be
+                searched at later. The checkpoint's own, if not given.
+            codec: "float32", "bf16", "int8" or "int4"; if not given, the one that loses nothing
+                of what the model computes: bf16 for a bfloat16 model, else float32.
+            keep_text: Keep texts. Without them there is no BM25, and results have no text.
+            language: How BM25 reads texts: "english", "other", or "auto" to look at them.
+            dense: A sentence-transformers model for a dense first stage beside BM25; its vectors
+                are kept beside the states.
+            hot_bytes: See `open`.
+            device: As in `KaLMReranker`.
+            dtype: As in `KaLMReranker`.
+            max_length: Tokens a passage is cut at; the checkpoint's own, if not given.
+
+        Raises:
+            StoreExistsError: There is an index already.
+            StoreWriteError: The folder cannot be written.
+            CheckpointError: The model cannot be found, fetched or used.
+            InvalidOptionError: A setting is out of range.
+            MissingExtraError: A dense model is asked for, and its library is not installed.
+        """
+        path = Path(folder)
+        hot_bytes = _checked_bytes(hot_bytes)
+        if isinstance(model, KaLMReranker):
+            if device is not None or dtype is not None or max_length is not UNSET:
+                raise InvalidOptionError(
+                    "device, dtype and max_length belong to the reranker, which was given "
+                    "ready-made.",
+                    hint="Give them to KaLMReranker(...).",
+                )
+            reranker = model
+        else:
+            reranker = KaLMReranker(
+                os.fspath(model), device=device, dtype=dtype, max_length=max_length
+            )
+        if isinstance(dense, str | os.PathLike):
+            from kalm_reranker.search.dense_model import DenseModel
+
+            dense = DenseModel(os.fspath(dense))
+        header = new_header(
+            reranker,
+            compression_ratio=compression_ratio,
+            codec=codec,
+            keep_text=keep_text,
+            language=language,
+            dense=dense,
+        )
+        store = SQLiteStore.create(path, header)
+        models = IndexModels(path, header, reranker, dense=dense)
+        index = cls(path, store, models, hot_bytes=hot_bytes)
+        logger.info("made %r", index)
+        return index
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | os.PathLike[str],
+        model: ModelInput | None = None,
+        *,
+        hot_bytes: int = DEFAULT_HOT_BYTES,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> Self:
+        """Opens an index. The model is loaded when it is first needed.
+
+        Args:
+            folder: Where it is. It may be read-only; then it can be searched, but not added to.
+            model: Where to find the model, if not where the index says; or a reranker.
+            hot_bytes: Bytes of passage states kept in memory.
+            device: As in `KaLMReranker`.
+            dtype: As in `KaLMReranker`; the one the states were encoded in, if not given.
+
+        Raises:
+            StoreNotFoundError: There is no index.
+            InvalidStoreError: It is of another format version, or something else.
+            DamagedStoreError: Its header is damaged.
+        """
+        path = Path(folder)
+        hot_bytes = _checked_bytes(hot_bytes)
+        store = SQLiteStore.open(path)
+        models = IndexModels(path, store.header, model, device=device, dtype=dtype)
+        return cls(path, store, models, hot_bytes=hot_bytes)
+
+    def __repr__(self) -> str:
+        header = self.header
+        return (
+            f"PassageIndex({str(self._folder)!r}, {len(self):,} passages, model={header.model!r}, "
+            f"compression_ratio={header.compression_ratio}, codec={header.codec!r})"
+        )
+
+    def __len__(self) -> int:
+        return self._store.num_passages()
+
+    def __contains__(self, passage_id: object) -> bool:
+        return isinstance(passage_id, str) and bool(self._store.keys_of([passage_id]))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def folder(self) -> Path:
+        """Where the index is."""
+        return self._folder
+
+    @property
+    def header(self) -> StoreHeader:
+        """Model, ratio, codec and the rest of what was fixed when the index was made."""
+        return self._store.header
+
+    @property
+    def reranker(self) -> KaLMReranker:
+        """The model, loaded when first asked for.
+
+        Raises:
+            StatesMismatchError: It is not the model that made the states.
+            CheckpointError: It cannot be found, fetched or used.
+        """
+        return self._models.reranker
+
+    def add(
+        self,
+        passages: str | os.PathLike[str] | Source | Iterable[PassageInput],
+        *,
+        on_error: OnError = "raise",
+        format: str = "auto",
+        columns: list[str] | None = None,
+        show_progress: bool | None = None,
+        on_progress: Callable[[AddReport], None] | None = None,
+        wait_s: float = 10.0,
+    ) -> AddReport:
+        """Adds passages: encodes what is new, replaces what changed, skips what is there already.
+
+        It commits every few seconds. Whatever interrupts it, what was committed stays, and adding
+        the same again finishes the rest.
+
+        Args:
+            passages: A file (.jsonl, .tsv, .csv, .parquet; also .gz), a directory (in BEIR form,
+                or of text files), another index, "-" for standard input; or any iterable of
+                `Passage`s, mappings with "id" and "text", or (id, text) pairs. It is read as it
+                is needed, so it may be larger than memory.
+            on_error: What to do with a record that cannot be used: "raise" stops there, after
+                committing what came before; "skip" counts and lists it in the report.
+            format: Of a location, where its name does not tell.
+            columns: Column names of a TSV or CSV file without a header.
+            show_progress: None shows a progress bar on a terminal.
+            on_progress: Called after each commit with the counts so far.
+            wait_s: How long to wait for another writer.
+
+        Returns:
+            What was done, in numbers.
+
+        Raises:
+            DataFileError: Input that cannot be used.
+            StatesMismatchError: The model, or its length limit or dtype, is another one.
+            StoreBusyError: Another writer is at work for longer than `wait_s`.
+            StoreWriteError: The disk is full or cannot be written.
+        """
+        source = as_source(passages, format=format, columns=columns)
+        with self._store.writing(wait_s=wait_s):
+            reranker = self.reranker
+            check_same_encoding(self.header, reranker.provenance, self._folder)
+            dense = self._models.dense if self.header.dense is not None else None
+            with adding_bar(source, show=show_progress) as show:
+
+                def tell(report: AddReport) -> None:
+                    show(report)
+                    if on_progress is not None:
+                        on_progress(report)
+
+                report = Adder(self._store, reranker, dense).add(
+                    source, on_error=on_error, on_progress=tell
+                )
+            start = time.perf_counter()
+            self._sync_first_stage()
+            report.first_stage_s = time.perf_counter() - start
+            report.seconds += report.first_stage_s
+        logger.info("added to %s: %s", self._folder, report)
+        return report
+
+    def delete(self, ids: str | Iterable[str], *, missing_ok: bool = False) -> int:
+        """Deletes passages; all of them or, where one is missing, none.
+
+        Args:
+            ids: An id or several.
+            missing_ok: Leave out ids that do not exist.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            UnknownPassageError: An id does not exist.
+            StoreBusyError: Another writer is at work.
+            StoreWriteError: The disk is full or cannot be written.
+        """
+        names = _checked_ids(ids)
+        with self._store.writing(wait_s=10.0):
+            if not missing_ok:
+                self._keys(names)
+            return self._store.delete(names)
+
+    def get(self, passage_id: str) -> Passage:
+        """Returns a passage.
+
+        Raises:
+            UnknownPassageError: There is none of this id.
+            DamagedStoreError: Its bytes on disk are not what was written.
+        """
+        return self.get_many([passage_id])[0]
+
+    def get_many(self, ids: Iterable[str]) -> list[Passage]:
+        """Returns passages in the order of their ids. The text is empty where none is kept.
+
+        Raises:
+            UnknownPassageError: An id does not exist.
+            DamagedStoreError: The bytes of one on disk are not what was written.
+        """
+        keys = self._keys(_checked_ids(ids))
+        read = self._store.read_passages(list(keys.values()))
+        if read.damaged:
+            raise damage_error(self._store.path, read.damaged)
+        found = [read.found[key] for key in keys.values() if key in read.found]
+        return [Passage(item.id, item.text or "", item.metadata or None) for item in found]
+
+    def ids(self) -> Iterator[str]:
+        """Yields the ids of all passages in the order they were first added. Streams."""
+        for read in self._store.all_passages():
+            yield from (passage.id for passage in read.found.values())
+
+    def search(
+        self,
+        query: str,
+        top_k: int = 10,
+        *,
+        candidates: int = 100,
+        instruction: str | None = None,
+        first_stage: str | None = None,
+        cascade: CascadeSettings | Unset | None = UNSET,
+        compression_ratio: RatioOption = UNSET,
+        fuse: bool | None = None,
+        filter: MetadataFilter | None = None,
+    ) -> SearchResults:
+        """Finds the passages that answer a query.
+
+        The first stage finds candidates, the reranker scores them from their stored states.
+
+        Args:
+            query: The query.
+            top_k: Results wanted.
+            candidates: Passages the first stage hands to the reranker.
+            instruction: The task instruction; the checkpoint's default, if not given.
+            first_stage: "bm25", "dense" or "hybrid" (both, by reciprocal rank fusion). If not
+                given: hybrid where the index has vectors, else BM25.
+            cascade: All candidates at a coarse ratio, the best of them again at a fine one; None
+                for one pass. The checkpoint's own, if not given.
+            compression_ratio: One pass at this ratio, a multiple of the index's.
+            fuse: Order by the sum of the z-scores of margin and first-stage score. The
+                checkpoint's own choice, if not given.
+            filter: Conditions on the metadata; see `kalm_reranker.search.filters`.
+
+        Returns:
+            The results, best first, with the stages of the search and what was left out.
+
+        Raises:
+            InvalidTextError: The query is empty or cannot be read.
+            InvalidOptionError: A setting is out of range.
+            InvalidRatioError: A ratio is no multiple of the index's.
+            StatesMismatchError: The model is not the one that made the states.
+            MissingExtraError: The first stage's library is not installed.
+        """
+        check_query(query)
+        top_k, candidates = check_count(top_k, "top_k"), check_count(candidates, "candidates")
+        predicate = None if filter is None else predicate_of(filter)
+        name = self._first_stage.check(first_stage or self._first_stage.default)
+        plan = self._plan(cascade, compression_ratio)
+        if fuse is None:
+            fuse = self._settings.blend_with_first_stage
+        log = StageLog()
+        found, notes = self._first_stage.candidates(
+            query, max(candidates, top_k), name, predicate, log
+        )
+        return self._searcher().rank(
+            query,
+            found,
+            plan,
+            top_k=top_k,
+            instruction=instruction,
+            fuse=_checked_flag(fuse, "fuse"),
+            log=log,
+            notes=notes,
+        )
+
+    def rerank(
+        self,
+        query: str,
+        ids: Sequence[str] | Mapping[str, float],
+        top_k: int | None = None,
+        *,
+        instruction: str | None = None,
+        cascade: CascadeSettings | Unset | None = UNSET,
+        compression_ratio: RatioOption = UNSET,
+        fuse: bool | None = None,
+        missing_ok: bool = False,
+    ) -> SearchResults:
+        """Ranks candidates of your own from their stored states.
+
+        Args:
+            query: The query.
+            ids: Ids, best first; or id -> first-stage score.
+            top_k: Results wanted; all of them, if not given.
+            instruction: As in `search`.
+            cascade: As in `search`.
+            compression_ratio: As in `search`.
+            fuse: As in `search`; it needs scores. If not given, and there are none: no blend.
+            missing_ok: Leave out ids that do not exist; a note tells how many.
+
+        Raises:
+            UnknownPassageError: An id does not exist.
+            InvalidOptionError: An id is named twice, a setting is out of range, or a blend is
+                asked for without scores.
+        """
+        check_query(query)
+        scores = dict(ids) if isinstance(ids, Mapping) else None
+        names = _checked_ids(
+            ids if scores is None else sorted(scores, key=lambda name: (-scores[name], name))
+        )
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InvalidOptionError(f"ids must name each passage once; got {shown(twice)} twice.")
+        if fuse is None:
+            fuse = scores is not None and self._settings.blend_with_first_stage
+        if _checked_flag(fuse, "fuse") and scores is None:
+            raise InvalidOptionError(
+                "fuse needs first-stage scores; got ids without scores.",
+                hint="Pass a mapping of id to score.",
+            )
+        keys = self._store.keys_of(names) if missing_ok else self._keys(names)
+        notes = []
+        if len(keys) < len(names):
+            notes.append(f"{len(names) - len(keys)} of {len(names)} ids are not in the index")
+        found = Candidates(
+            tuple(keys.values()),
+            None if scores is None else {key: scores[name] for name, key in keys.items()},
+        )
+        return self._searcher().rank(
+            query,
+            found,
+            self._plan(cascade, compression_ratio),
+            top_k=max(1, len(names)) if top_k is None else check_count(top_k, "top_k"),
+            instruction=instruction,
+            fuse=fuse,
+            log=StageLog(),
+            notes=notes,
+        )
+
+    def stats(self) -> IndexStats:
+        """Returns how much is stored, and what the hot tier brought."""
+        return IndexStats(store=self._store.counts(), hot_tier=self._hot.stats())
+
+    def verify(self, on_progress: Callable[[int], None] = lambda count: None) -> VerifyReport:
+        """Reads every record and checks it; changes nothing.
+
+        Args:
+            on_progress: Called now and then with the number of records looked at since.
+        """
+        return self._store.verify(on_progress)
+
+    def drop_damaged(self, report: VerifyReport) -> int:
+        """Deletes the records that `verify` found damaged, so that adding them again encodes them.
+
+        Returns how many there were.
+
+        Raises:
+            DamagedStoreError: The file's structure is broken; nothing can be written to it.
+        """
+        if report.structure:
+            raise damage_error(self._store.path, report.damaged, report.structure)
+        keys = [item.key for item in report.damaged if item.key is not None]
+        with self._store.writing(wait_s=10.0):
+            self._store.delete_keys(keys)
+        return len(keys)
+
+    def compact(self) -> None:
+        """Gives the space of deleted and replaced passages back to the file system.
+
+        Raises:
+            StoreBusyError: Another process is writing, or a reader does not end.
+            StoreWriteError: There is not enough free disk space for a second copy.
+        """
+        self._store.compact()
+
+    def export(self, folder: str | os.PathLike[str]) -> ExportReport:
+        """Writes everything as safetensors and JSON lines, for other software.
+
+        Args:
+            folder: A new or empty folder.
+
+        Raises:
+            StoreExistsError: The folder holds something already.
+            StoreWriteError: It cannot be written.
+            DamagedStoreError: A record is damaged.
+        """
+        return export_index(self._store, Path(folder))
+
+    def sync_first_stage(self) -> list[str]:
+        """Brings BM25 and vectors up to date with the store; searches do so by themselves.
+
+        Returns what could not be done, in words.
+        """
+        return self._first_stage.sync()
+
+    def close(self) -> None:
+        """Closes all files. The index opens them again when it is used again."""
+        self._first_stage.close()
+        self._store.close()
+
+    @property
+    def _settings(self) -> RerankerSettings:
+        return self.reranker.checkpoint.settings
+
+    def _plan(
+        self, cascade: CascadeSettings | Unset | None, compression_ratio: RatioOption
+    ) -> ScoringPlan:
+        return plan_scoring(
+            stored_ratio=self.header.compression_ratio,
+            default=self._settings.cascade,
+            cascade=cascade,
+            compression_ratio=compression_ratio,
+        )
+
+    def _searcher(self) -> Searcher:
+        reranker = self.reranker
+        with self._searcher_lock:
+            if self._made_searcher is None:
+                reader = StatesReader(self._store, self._hot, reranker.dtype)
+                self._made_searcher = Searcher(self._store, Rescorer(reader, reranker))
+            return self._made_searcher
+
+    def _keys(self, ids: Sequence[str]) -> dict[str, int]:
+        keys = self._store.keys_of(ids)
+        missing = [name for name in ids if name not in keys]
+        if missing:
+            raise UnknownPassageError(
+                f"{len(missing)} of {len(ids)} ids are not in the index in {self._folder}; "
+                f"the first is {shown(missing[0])}.",
+                hint="Pass missing_ok=True to leave them out.",
+            )
+        return keys
+
+    def _sync_first_stage(self) -> None:
+        """Catches up where it can; an add is complete without it, since searches do it too."""
+        with contextlib.suppress(StoreBusyError):
+            try:
+                self._first_stage.sync()
+            except MissingExtraError as error:
+                logger.info("the first stage was not built: %s", error)
+
+
+def _checked_ids(ids: str | Iterable[str]) -> list[str]:
+    if isinstance(ids, str):
+        return [check_id(ids)]
+    if not isinstance(ids, Iterable):
+        raise TextTypeError(f"ids must be an id or a list of ids; got {type(ids).__name__}.")
+    return [check_id(name, f"ids[{position}]") for position, name in enumerate(ids)]
+
+
+def _checked_flag(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidOptionError(f"{name} must be True, False or None; got {value!r}.")
+    return value
+
+
+def _checked_bytes(value: object) -> int:
+    count = whole_number(value)
+    if count is None or count < 0:
+        raise InvalidOptionError(
+            f"hot_bytes must be a whole number of bytes, 0 or more; got {value!r}."
+        )
+    return count
