@@ -8,7 +8,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from kalm_reranker.demo import (
+from kalm_reranker.demo import run_demo
+from kalm_reranker.demo_report import (
     BLEND,
     BM25,
     RERANKER,
@@ -16,18 +17,31 @@ from kalm_reranker.demo import (
     DemoReport,
     DemoResult,
     DemoTimes,
-    run_demo,
 )
 from kalm_reranker.demo_view import render_demo
 from kalm_reranker.errors import InvalidOptionError
 
 
 @pytest.fixture(scope="module")
-def demo():
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("demo") / "index"
+
+
+@pytest.fixture(scope="module")
+def demo(folder):
     # Short passages and few candidates: seconds instead of a minute.
     stages = []
-    report = run_demo(top_k=3, max_length=48, on_stage=stages.append, show_progress=False)
+    report = run_demo(
+        top_k=3, max_length=48, keep=folder, on_stage=stages.append, show_progress=False
+    )
     return report, stages
+
+
+def test_a_kept_index_is_not_built_again(demo, folder):
+    report, _ = demo
+    again = run_demo(top_k=3, max_length=48, keep=folder, show_progress=False)
+    assert again.num_encoded == 0
+    assert again.ndcg_at_10 == report.ndcg_at_10
 
 
 def shown(report, width, encoding="utf-8"):
@@ -69,10 +83,18 @@ def made_report(**changes):
         "num_encoded": 700,
         "num_truncated": 70,
         "num_queries_truncated": 7,
-        "states_bytes": 70_000_000,
+        "index_bytes": 78_200_000,
+        "codec": "bf16",
         "ndcg_at_10": {BM25: 0.6576, RERANKER: 0.5643, BLEND: 0.6894},
         "times": DemoTimes(
-            index_bm25_s=1.25, first_stage_s=0.0043, load_model_s=0.9, encode_s=35.0, score_s=43.0
+            load_model_s=0.9,
+            encode_s=35.0,
+            store_s=0.3,
+            first_stage_s=0.7,
+            first_query_s=0.157,
+            second_query_s=0.131,
+            other_query_s=0.133,
+            without_index_s=1.572,
         ),
         "examples": (example,),
     }
@@ -83,10 +105,10 @@ def test_the_report_adds_up(demo):
     report, stages = demo
     assert (report.model, report.num_queries, report.num_passages) == ("pico", 43, 782)
     assert 0 < report.num_pairs <= 43 * 3
-    assert 0 < report.num_encoded <= report.num_pairs
-    assert report.num_truncated <= report.num_encoded
+    assert report.num_encoded == report.num_passages
+    assert report.num_truncated <= report.num_passages
     assert report.max_length == 48
-    assert report.states_bytes > 0
+    assert report.index_bytes > 782 * 24 * 256 * 2
     assert set(report.ndcg_at_10) == {BM25, RERANKER, BLEND}
     assert all(0 < value < 1 for value in report.ndcg_at_10.values())
     assert all(seconds > 0 for seconds in vars(report.times).values())
@@ -129,7 +151,17 @@ def test_no_line_is_wider_than_the_console(width):
 
 def test_numbers_and_marks_are_shown_as_they_are():
     text = shown(made_report(), 120)
-    for part in ("0.658", "0.564", "-0.093", "0.689", "+0.032", "35.0 s", "50.0 ms an abstract"):
+    for part in (
+        "0.658",
+        "0.564",
+        "-0.093",
+        "0.689",
+        "+0.032",
+        "35.0 s",
+        "50.0 ms each",
+        "157 ms",
+        "12 times",
+    ):
         assert part in text
     assert "Alone, pico ranks below BM25 here;" in text
     assert "the sum of both z-scores, ranks above it." in " ".join(text.split())

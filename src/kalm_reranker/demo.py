@@ -1,120 +1,41 @@
-"""What `kalm demo` runs: BM25, the reranker, and both together, on real text within a minute.
+"""What `kalm demo` runs: an index over real text, searched within a minute.
 
 Everything comes with the package (with the bundled model), so it also works offline. The result
-is plain data; `demo_view.py` shows it.
+is plain data (`demo_report.py`); `demo_view.py` shows it.
 """
 
+import statistics
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from kalm_reranker.demo_report import (
+    BLEND,
+    BM25,
+    RANKERS,
+    RERANKER,
+    DemoExample,
+    DemoReport,
+    DemoResult,
+    DemoTimes,
+)
 from kalm_reranker.evaluation.bundled import load_demo_collection
 from kalm_reranker.evaluation.collection import Collection
 from kalm_reranker.evaluation.metrics import MeasuredRun, measure_run
-from kalm_reranker.evaluation.reranking import candidate_ids, rerank_from_states
 from kalm_reranker.options import UNSET, Unset, check_count
 from kalm_reranker.progress import progress_bar
-from kalm_reranker.search.bm25 import BM25FirstStage
 from kalm_reranker.search.fusion import blend_runs
 from kalm_reranker.search.ranking import Run, ranked_ids
 
-BM25, RERANKER, BLEND = "bm25", "reranker", "blend"
-RANKERS = (BM25, RERANKER, BLEND)
+if TYPE_CHECKING:  # importing these costs torch
+    from kalm_reranker.index.passage_index import PassageIndex
+    from kalm_reranker.reranker import KaLMReranker
+    from kalm_reranker.search.results import SearchResults
 
 _SHOWN = 3  # results in each list of an example
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoTimes:
-    """Where the time went, in seconds of wall clock.
-
-    Attributes:
-        index_bm25_s: Building the BM25 index over all passages.
-        first_stage_s: BM25 for all queries.
-        load_model_s: Importing PyTorch, if nobody did before, and loading the weights.
-        encode_s: Encoding every candidate passage once: the offline part.
-        score_s: Scoring all queries against stored states: the online part.
-    """
-
-    index_bm25_s: float
-    first_stage_s: float
-    load_model_s: float
-    encode_s: float
-    score_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoResult:
-    """One line of a ranked list."""
-
-    passage_id: str
-    title: str
-    relevant: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoExample:
-    """One query and the top of the three lists.
-
-    Attributes:
-        reason: Why this query is shown.
-        query: Its text.
-        num_relevant: How many passages are judged relevant to it.
-        ndcg: Ranker -> nDCG@10 of this query.
-        top: Ranker -> its first results.
-    """
-
-    reason: str
-    query: str
-    num_relevant: int
-    ndcg: dict[str, float]
-    top: dict[str, tuple[DemoResult, ...]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoReport:
-    """Everything the demo found out; plain data.
-
-    Attributes:
-        collection: Name of the collection.
-        model: Name of the model, with its `device` and `dtype`.
-        compression_ratio: Tokens per stored state.
-        max_length: Tokens a passage is cut at.
-        num_passages: Passages in the collection.
-        num_queries: Queries.
-        top_k: Candidates that BM25 hands to the reranker for each query, at most.
-        num_pairs: Scored (query, passage) pairs.
-        num_encoded: Passages that were a candidate of some query.
-        num_truncated: Of these, cut at `max_length`.
-        num_queries_truncated: Queries cut at the model's limit.
-        states_bytes: Size of all passage states together.
-        ndcg_at_10: Ranker -> mean nDCG@10 over the queries.
-        times: Where the time went.
-        examples: Queries with their lists.
-    """
-
-    collection: str
-    model: str
-    device: str
-    dtype: str
-    compression_ratio: int
-    max_length: int
-    num_passages: int
-    num_queries: int
-    top_k: int
-    num_pairs: int
-    num_encoded: int
-    num_truncated: int
-    num_queries_truncated: int
-    states_bytes: int
-    ndcg_at_10: dict[str, float]
-    times: DemoTimes
-    examples: tuple[DemoExample, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns nested dictionaries and lists that `json.dumps` takes."""
-        return asdict(self)
 
 
 def run_demo(
@@ -125,10 +46,11 @@ def run_demo(
     compression_ratio: int | Unset | None = UNSET,
     max_length: int | Unset = UNSET,
     top_k: int = 50,
+    keep: str | Path | None = None,
     on_stage: Callable[[str], None] | None = None,
     show_progress: bool | None = None,
 ) -> DemoReport:
-    """Ranks the demo queries with BM25, with the reranker, and with the blend of both.
+    """Builds an index over the demo's abstracts and answers its queries from it.
 
     Args:
         model: As in `KaLMReranker`.
@@ -137,6 +59,8 @@ def run_demo(
         compression_ratio: Tokens per stored state; the model's own, if not given.
         max_length: Tokens a passage is cut at; the model's own, if not given.
         top_k: Candidates that BM25 hands to the reranker for each query.
+        keep: A folder for the index. If it holds one already, only what is missing is encoded.
+            If not given: a temporary folder.
         on_stage: Called with a line of text when a stage begins, for a log or a spinner.
         show_progress: Progress bars, as in `KaLMReranker.encode`.
 
@@ -144,72 +68,150 @@ def run_demo(
         InvalidOptionError: A setting is out of range.
         MissingExtraError: BM25 or the metrics are not installed.
         CheckpointError: The model cannot be found, fetched or used.
+        StoreError: The index cannot be made, or the one that is kept does not fit the settings.
     """
     check_count(top_k, "top_k")
     tell = on_stage or _ignore
     collection = load_demo_collection()
-    clock = _Clock()
+    with ExitStack() as stack:
+        if keep is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kalm-demo-")))
+        else:
+            folder = Path(keep)
 
-    tell(f"Indexing {len(collection.passages)} abstracts for BM25")
-    first_stage = BM25FirstStage(collection.passages)
-    index_bm25_s = clock.lap()
-    candidates = first_stage.search(collection.queries, top_k)
-    first_stage_s = clock.lap()
+        tell(f"Loading {model}")
+        start = time.perf_counter()
+        from kalm_reranker.reranker import KaLMReranker  # here, because these import torch
 
-    tell(f"Loading {model}")
-    from kalm_reranker.engine.placement import dtype_name  # here, because these import torch
-    from kalm_reranker.reranker import KaLMReranker
-
-    reranker = KaLMReranker(
-        model,
-        device=device,
-        dtype=dtype,
-        compression_ratio=compression_ratio,
-        max_length=max_length,
-    )
-    load_model_s = clock.lap()
-
-    passage_ids = candidate_ids(candidates)
-    tell(f"Encoding {len(passage_ids)} abstracts, once")
-    texts = [collection.passages[passage_id] for passage_id in passage_ids]
-    states = reranker.encode(texts, show_progress=show_progress)
-    encode_s = clock.lap()
-
-    num_pairs = sum(map(len, candidates.values()))
-    tell(f"Scoring {len(candidates)} queries against the stored states, {num_pairs} pairs")
-    with progress_bar(num_pairs, label="score", unit="pairs", show=show_progress) as on_progress:
-        margins = rerank_from_states(
-            reranker, collection.queries, candidates, passage_ids, states, on_query=on_progress
+        reranker = KaLMReranker(
+            model,
+            device=device,
+            dtype=dtype,
+            compression_ratio=compression_ratio,
+            max_length=max_length,
         )
-    score_s = clock.lap()
+        load_model_s = time.perf_counter() - start
+        return _Demo(collection, reranker, folder, top_k, show_progress).run(load_model_s, tell)
 
-    runs = {BM25: candidates, RERANKER: margins, BLEND: blend_runs(candidates, margins)}
-    measured = {ranker: measure_run(run, collection.qrels) for ranker, run in runs.items()}
-    return DemoReport(
-        collection=collection.name,
-        model=reranker.checkpoint.name,
-        device=str(reranker.device),
-        dtype=dtype_name(reranker.dtype),
-        compression_ratio=reranker.compression_ratio,
-        max_length=states.provenance.max_length,
-        num_passages=len(collection.passages),
-        num_queries=len(collection.queries),
-        top_k=top_k,
-        num_pairs=num_pairs,
-        num_encoded=len(passage_ids),
-        num_truncated=sum(states.truncated),
-        num_queries_truncated=reranker.stats.queries_truncated,
-        states_bytes=states.num_bytes,
-        ndcg_at_10={ranker: result.mean for ranker, result in measured.items()},
-        times=DemoTimes(
-            index_bm25_s=index_bm25_s,
-            first_stage_s=first_stage_s,
-            load_model_s=load_model_s,
-            encode_s=encode_s,
-            score_s=score_s,
-        ),
-        examples=_examples(collection, runs, measured),
-    )
+
+class _Demo:
+    """One run of the demo with its model loaded."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        reranker: "KaLMReranker",
+        folder: Path,
+        top_k: int,
+        show_progress: bool | None,
+    ) -> None:
+        self.collection = collection
+        self.reranker = reranker
+        self.folder = folder
+        self.top_k = top_k
+        self.show_progress = show_progress
+
+    def run(self, load_model_s: float, tell: Callable[[str], None]) -> DemoReport:
+        """Builds, searches, measures."""
+        from kalm_reranker.engine.placement import dtype_name
+        from kalm_reranker.index.passage_index import PassageIndex
+
+        collection, reranker = self.collection, self.reranker
+        tell(f"Encoding {len(collection.passages)} abstracts into an index, once")
+        with self._opened() as index:
+            added = index.add(
+                [
+                    {"id": key, "text": text, "metadata": {"title": collection.titles[key]}}
+                    for key, text in collection.passages.items()
+                ],
+                show_progress=self.show_progress,
+            )
+
+        tell(f"Searching it for {len(collection.queries)} claims")
+        with PassageIndex.open(self.folder, reranker) as index:
+            found, seconds, second_query_s = self._answer_all(index)
+            header, counts = index.header, index.stats().store
+
+        tell("Answering one claim without the index, for comparison")
+        without_index_s = self._without_index(next(iter(collection.queries)), found)
+
+        candidates: Run = {
+            query_id: {result.id: result.first_stage_score or 0.0 for result in results}
+            for query_id, results in found.items()
+        }
+        margins: Run = {
+            query_id: {result.id: result.margin for result in results}
+            for query_id, results in found.items()
+        }
+        runs = {BM25: candidates, RERANKER: margins, BLEND: blend_runs(candidates, margins)}
+        measured = {ranker: measure_run(run, collection.qrels) for ranker, run in runs.items()}
+        return DemoReport(
+            collection=collection.name,
+            model=reranker.checkpoint.name,
+            device=str(reranker.device),
+            dtype=dtype_name(reranker.dtype),
+            compression_ratio=header.compression_ratio,
+            max_length=header.provenance.max_length,
+            num_passages=len(collection.passages),
+            num_queries=len(collection.queries),
+            top_k=self.top_k,
+            num_pairs=sum(map(len, found.values())),
+            num_encoded=added.added + added.replaced,
+            num_truncated=counts.num_truncated,
+            num_queries_truncated=reranker.stats.queries_truncated,
+            index_bytes=counts.file_bytes,
+            codec=header.codec,
+            ndcg_at_10={ranker: result.mean for ranker, result in measured.items()},
+            times=DemoTimes(
+                load_model_s=load_model_s,
+                encode_s=added.encode_s,
+                store_s=added.store_s,
+                first_stage_s=added.first_stage_s,
+                first_query_s=seconds[0],
+                second_query_s=second_query_s,
+                other_query_s=statistics.median(seconds[1:]),
+                without_index_s=without_index_s,
+            ),
+            examples=_examples(collection, runs, measured),
+        )
+
+    def _opened(self) -> "PassageIndex":
+        from kalm_reranker.index.passage_index import PassageIndex
+        from kalm_reranker.store.sqlite_store import STORE_FILE
+
+        if (self.folder / STORE_FILE).exists():
+            return PassageIndex.open(self.folder, self.reranker)
+        return PassageIndex.create(self.folder, self.reranker)
+
+    def _answer_all(
+        self, index: "PassageIndex"
+    ) -> "tuple[dict[str, SearchResults], list[float], float]":
+        """Returns all results, the seconds of each query, and those of the first one again."""
+        found: dict[str, SearchResults] = {}
+        seconds: list[float] = []
+        second_query_s = 0.0
+        with progress_bar(
+            len(self.collection.queries), label="search", unit="claims", show=self.show_progress
+        ) as on_progress:
+            for query_id, query in self.collection.queries.items():
+                found[query_id], took = self._answer(index, query)
+                seconds.append(took)
+                if len(seconds) == 1:
+                    _, second_query_s = self._answer(index, query)
+                on_progress(1)
+        return found, seconds, second_query_s
+
+    def _answer(self, index: "PassageIndex", query: str) -> "tuple[SearchResults, float]":
+        """Returns all candidates, scored at one ratio, so that rankings can be compared."""
+        start = time.perf_counter()
+        results = index.search(query, self.top_k, candidates=self.top_k, cascade=None, fuse=True)
+        return results, time.perf_counter() - start
+
+    def _without_index(self, query_id: str, found: "dict[str, SearchResults]") -> float:
+        texts = [result.text or "" for result in found[query_id]]
+        start = time.perf_counter()
+        self.reranker.rank(self.collection.queries[query_id], texts, show_progress=False)
+        return time.perf_counter() - start
 
 
 def _examples(
@@ -263,18 +265,6 @@ def _top(collection: Collection, query_id: str, run: Run) -> tuple[DemoResult, .
         )
         for passage_id in ranked_ids(run[query_id])[:_SHOWN]
     )
-
-
-class _Clock:
-    """Seconds since it was made or last asked."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        now = time.perf_counter()
-        passed, self._last = now - self._last, now
-        return passed
 
 
 def _ignore(line: str) -> None:

@@ -1,5 +1,6 @@
 """`kalm demo`: the main job on real text that ships with the package."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,9 +28,17 @@ def demo(
     max_length: MaxLengthOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep",
+            metavar="FOLDER",
+            help="Keep the index there; a second run encodes nothing. (default: deleted)",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
 ) -> None:
-    """Rerank real claims over real abstracts: BM25, the model, and the blend of both.
+    """Build an index over real abstracts and search it: BM25, the model, the blend of both.
 
     The collection is a cut of SciFact that ships with the package; nothing is downloaded with
     the bundled model.
@@ -41,6 +50,7 @@ def demo(
         compression_ratio=ratio_from_text(compression_ratio),
         max_length=UNSET if max_length is None else max_length,
         top_k=candidates,
+        keep=keep,
         on_stage=lambda line: typer.echo(f"{line} ...", err=True),
     )
     if as_json:

@@ -59,8 +59,8 @@ def search_all(
             if job.ids is None:
                 results = index.search(job.query, **settings, **first_stage)
             else:
-                given = (
-                    job.ids if job.scores is None else dict(zip(job.ids, job.scores, strict=True))
+                given: Sequence[str] | Mapping[str, float] = (
+                    job.ids if job.scores is None else job.scores
                 )
                 results = index.rerank(job.query, given, missing_ok=True, **settings)
                 left_out += len(job.ids) - results.num_candidates
