@@ -80,13 +80,6 @@ class TextAnalyzer:
         self._stemmer = _english_stemmer() if english else None
         self._words = _word_pattern()
 
-    @property
-    def version(self) -> str:
-        """What the terms of a text depend on besides the text, for indexes that are kept."""
-        if not self.english:
-            return f"{_ANALYSIS_VERSION} words"
-        return f"{_ANALYSIS_VERSION} english, snowball {_stemmer_module().version()}"
-
     def terms(self, text: str) -> list[str]:
         """Returns the terms of a text in reading order, repeated as often as they occur."""
         text = _normalised(text)
@@ -106,6 +99,17 @@ class TextAnalyzer:
         if self._stemmer is None:
             return words
         return self._stemmer.stemWords([word for word in words if word not in ENGLISH_STOP_WORDS])
+
+
+def analysis_version(*, english: bool) -> str:
+    """Returns what the terms of a text depend on besides the text, for indexes that are kept.
+
+    Raises:
+        MissingExtraError: `english` is set and PyStemmer is not installed.
+    """
+    if not english:
+        return f"{_ANALYSIS_VERSION} words"
+    return f"{_ANALYSIS_VERSION} english, snowball {_stemmer_module().version()}"
 
 
 def analyzer_for(passages: Sequence[str], language: Language = "auto") -> TextAnalyzer:

@@ -21,7 +21,7 @@ from typing import Any
 import xxhash
 from filelock import FileLock, Timeout
 
-from kalm_reranker.errors import StoreWriteError
+from kalm_reranker.errors import KalmRerankerError, StoreWriteError
 
 _STATE_FILE = "state.json"
 _LOCK_FILE = "lock"
@@ -53,8 +53,8 @@ class FolderState:
         store_id: The store it was derived from.
         synced_change: Every change up to this number is in it.
         generation: Name of the folder within that holds the data.
-        files: Name -> [size in bytes, XXH3 as hex, or "" for a file its owner checks], for each
-            file in there.
+        files: Name -> [size in bytes, XXH3 as hex], for each file in there. Without a hash: a
+            file that only grows, and whose owner checks what it holds up to that size.
         settings: What its owner needs to know of it.
     """
 
@@ -151,11 +151,12 @@ class DerivedFolder:
         """
         if Path(state.generation).name != state.generation:
             raise UnusableFolderError(f"{_STATE_FILE} names no folder")
-        is_small = sum(size for size, _ in state.files.values()) <= VERIFIED_BYTES
+        is_small = sum(size for size, digest in state.files.values() if digest) <= VERIFIED_BYTES
         for name, entry in state.files.items():
             path = self.data(state) / name
             try:
-                if path.stat().st_size != entry[0]:
+                size = path.stat().st_size
+                if size < entry[0] or (entry[1] and size > entry[0]):
                     raise UnusableFolderError(f"{name} has another size than was written")
                 if entry[1] and is_small and self._verified.get((state.generation, name)) != entry:
                     if file_hash(path) != entry[1]:
@@ -203,6 +204,8 @@ class DerivedFolder:
         """
         try:
             yield
+        except KalmRerankerError:  # some are OSErrors too, and say more
+            raise
         except OSError as error:
             raise self.write_error(error.strerror or str(error)) from error
 
