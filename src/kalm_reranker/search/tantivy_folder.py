@@ -103,13 +103,13 @@ class TantivyReader:
             TantivyError: The index is damaged.
         """
         query = self._query(weights)
-        limit = top_k + _MORE_HITS
-        while True:
+        # tantivy makes room for as many hits as are asked for.
+        most = min(top_k + _MOST_HITS, max(1, self.num_docs))
+        limit = min(top_k + _MORE_HITS, most)
+        hits = self._searcher.search(query, limit, count=False).hits
+        while len(hits) == limit < most and hits[-1][0] == hits[top_k - 1][0]:  # cut in a tie
+            limit = min(limit * 8, most)
             hits = self._searcher.search(query, limit, count=False).hits
-            is_cut_in_tie = len(hits) == limit and hits[-1][0] == hits[top_k - 1][0]
-            if not is_cut_in_tie or limit >= top_k + _MOST_HITS:
-                break
-            limit = min(limit * 8, top_k + _MOST_HITS)
         addresses = [address for _, address in hits]
         keys = cast("list[int]", self._searcher.fast_field_values(_KEY, addresses))
         found = [(key, score) for key, (score, _) in zip(keys, hits, strict=True)]
