@@ -1,38 +1,19 @@
 """The `kalm` command, in this process; tests/end_to_end runs it as users do."""
 
 import json
-import sys
 
 import pytest
 
 from kalm_reranker import __version__
-from kalm_reranker.cli.main import main
 
 QUERY = "What is the capital of China?"
 DOCUMENTS = ["Gravity attracts bodies toward one another.", "The capital of China is Beijing."]
 
 
-@pytest.fixture
-def kalm(monkeypatch, capsys):
-    """Runs `kalm` with arguments; returns exit code, stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kalm", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
 def test_help_and_version(kalm):
     code, out, _ = kalm("--help")
     assert code == 0
-    assert all(command in out for command in ("rerank", "models", "demo"))
+    assert all(command in out for command in ("rerank", "search", "index", "models", "demo"))
     assert kalm("--version") == (0, f"kalm-reranker {__version__}\n", "")
 
 

@@ -87,5 +87,5 @@ def test_a_missing_extra_names_the_install_command(monkeypatch):
 
     real_import = importlib.import_module
     monkeypatch.setattr("kalm_reranker.extras.import_module", find_nothing)
-    with pytest.raises(MissingExtraError, match=r'pip install "kalm-reranker\[demo\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "kalm-reranker\[eval\]"'):
         measure_run({"q": {"a": 1.0}}, {"q": {"a": 1}})

@@ -1,5 +1,6 @@
 """Making an index: what its header says, and the checks on what is asked for."""
 
+import os
 import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -59,7 +60,9 @@ def new_header(
         language=language,
         dense=None
         if dense is None
-        else DenseHeader(model=dense.name, fingerprint=dense.fingerprint, width=dense.width),
+        else DenseHeader(
+            model=_absolute(dense.name), fingerprint=dense.fingerprint, width=dense.width
+        ),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         created_by=f"kalm-reranker {__version__}",
     )
@@ -69,3 +72,7 @@ def _model_name(reranker: "KaLMReranker") -> str:
     """Returns what loads the model again, from any working directory."""
     checkpoint = reranker.checkpoint
     return str(checkpoint.directory) if checkpoint.source == "local" else checkpoint.name
+
+
+def _absolute(name: str) -> str:
+    return os.path.abspath(name) if os.path.isdir(name) else name
