@@ -6,7 +6,16 @@ from importlib import import_module
 import pytest
 
 
-@pytest.mark.parametrize("name", ["kalm_reranker.scoring", "kalm_reranker.reranker"])
+DOCUMENTED = [
+    "kalm_reranker.scoring",
+    "kalm_reranker.reranker",
+    "kalm_reranker.index.passage_index",
+    "kalm_reranker.search.analysis",
+    "kalm_reranker.search.bm25",
+]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
 def test_docstring_examples(name):
     result = doctest.testmod(import_module(name))
     assert result.attempted > 0

@@ -13,7 +13,15 @@ BELOW = {
     "encoding": {"model", "prompts", "options"},
     "engine": {"encoding", "model", "scoring", "stats", "progress"},
     "reranker": {"engine", "encoding", "model", "checkpoints", *LEAVES},
-    "search": {"options", "extras"},
+    "store": {"encoding", "model", "options"},
+    "search": {
+        *("store", "reranker", "checkpoints", "model"),
+        *("options", "extras", "lines", "progress"),
+    },
+    "index": {
+        *("search", "store", "reranker", "encoding", "checkpoints", "model"),
+        *("options", "extras", "lines", "__version__"),
+    },
     "evaluation": {"search", "reranker", "encoding", "lines", "extras"},
 }
 

@@ -1,4 +1,4 @@
-"""KaLM-Reranker-V1, fast: passages are encoded once, queries are scored against their states.
+"""KaLM-Reranker-V1, fast: passages are encoded once and kept, queries are scored against that.
 
 Importing this package is cheap; PyTorch is imported when a name that needs it is first used.
 """
@@ -7,14 +7,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kalm_reranker.checkpoints.settings import CascadeSettings
     from kalm_reranker.encoding.states import PassageStates
     from kalm_reranker.errors import KalmRerankerError
+    from kalm_reranker.index.passage_index import PassageIndex
     from kalm_reranker.reranker import KaLMReranker, RankedDocument
     from kalm_reranker.scoring import ScoredPair
+    from kalm_reranker.search.results import SearchResult, SearchResults
+    from kalm_reranker.store.passage import Passage
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "CascadeSettings": "kalm_reranker.checkpoints.settings",
+    "Passage": "kalm_reranker.store.passage",
+    "PassageIndex": "kalm_reranker.index.passage_index",
+    "SearchResult": "kalm_reranker.search.results",
+    "SearchResults": "kalm_reranker.search.results",
     "KaLMReranker": "kalm_reranker.reranker",
     "RankedDocument": "kalm_reranker.reranker",
     "PassageStates": "kalm_reranker.encoding.states",
@@ -23,11 +32,16 @@ _HOME = {
 }
 
 __all__ = [
+    "CascadeSettings",
     "KaLMReranker",
     "KalmRerankerError",
+    "Passage",
+    "PassageIndex",
     "PassageStates",
     "RankedDocument",
     "ScoredPair",
+    "SearchResult",
+    "SearchResults",
     "__version__",
 ]
 
