@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from kalm_reranker.errors import InvalidOptionError
+from kalm_reranker.errors import DamagedStoreError, InvalidOptionError
 from kalm_reranker.search.candidates import Candidates, Fetch, filtered
 from kalm_reranker.search.filters import Predicate
 from kalm_reranker.search.fusion import reciprocal_rank_fusion
@@ -131,20 +131,35 @@ class FirstStage:
         if name != "dense":
             bm25 = self._bm25_stage()
             notes += _behind("BM25", bm25.sync(self._store).behind)
+            by_terms = self._healing(bm25, lambda depth: bm25.search(query, depth))
             if name == "bm25":
-                return notes, lambda depth: bm25.search(query, depth)
+                return notes, by_terms
         dense = self._dense_stage()
         notes += _behind("the dense first stage", dense.sync(self._store).behind)
         vector = self._dense_model().encode_query(query)
+        by_vector = self._healing(dense, lambda depth: dense.search(vector, depth))
         if name == "dense":
-            return notes, lambda depth: dense.search(vector, depth)
+            return notes, by_vector
 
         def hybrid(depth: int) -> list[tuple[int, float]]:
-            rankings = [bm25.search(query, depth), dense.search(vector, depth)]
+            rankings = [by_terms(depth), by_vector(depth)]
             fused = reciprocal_rank_fusion([[key for key, _ in hits] for hits in rankings])
             return list(fused.items())[:depth]
 
         return notes, hybrid
+
+    def _healing(self, stage: "TantivyBM25 | DenseFirstStage", fetch: Fetch) -> Fetch:
+        """Returns a fetch that, where derived data turn out to be damaged, builds them again."""
+
+        def search(depth: int) -> Sequence[tuple[int, float]]:
+            try:
+                return fetch(depth)
+            except DamagedStoreError as error:
+                logger.warning("%s", error)
+                stage.sync(self._store)
+                return fetch(depth)
+
+        return search
 
     def _metadata_of(self, keys: Sequence[int]) -> Mapping[int, Mapping[str, Any]]:
         found = self._store.read_passages(keys).found
