@@ -197,6 +197,10 @@ class KaLMReranker:
         """D, the values of a passage state."""
         return self._pipeline.model.config.encoder.hidden_width
 
+    def is_query_cut(self, query: str) -> bool:
+        """Returns whether a query is longer than `query_max_length` tokens, so that it is cut."""
+        return self._pipeline.tokenizer.count_tokens(query) > self.options.query_max_length
+
     @property
     def provenance(self) -> Provenance:
         """What passage states made by this reranker carry. Hashes the checkpoint once.

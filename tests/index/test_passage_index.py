@@ -260,6 +260,42 @@ def test_another_model_is_refused_with_both_fingerprints(index, tmp_path, other_
     assert len(opened) == 6
 
 
+def test_scoring_in_another_dtype_still_adds_in_the_old_one(index, tmp_path):
+    index.close()
+    with PassageIndex.open(tmp_path / "index", dtype="bfloat16") as again:
+        assert again.add([("new", "The capital of Peru is Lima.")]).added == 1
+        assert again.reranker.provenance.dtype == "bfloat16"
+        again.search(QUERY)
+    with PassageIndex.open(tmp_path / "index") as exact:
+        assert exact.reranker.provenance.dtype == "float32"
+        (result,) = exact.rerank(QUERY, ["new"])
+        (expected,) = exact.reranker.predict(
+            [(QUERY, "The capital of Peru is Lima.")], return_margin=True
+        )
+        assert result.margin == pytest.approx(expected.margin, abs=1e-4)
+
+
+def test_cuts_are_said(tmp_path):
+    with PassageIndex.create(tmp_path / "pico", "pico", max_length=16) as made:
+        made.add(PASSAGES)
+        results = made.rerank("capital " * 40, ["beijing", "long"])
+        assert {result.id: result.truncated for result in results} == {
+            "beijing": False,
+            "long": True,
+        }
+        assert results.notes == ("the query was cut at 26 tokens, this model's limit",)
+        assert made.search("capital").notes == ()
+
+
+def test_many_candidates_are_scored_in_blocks(index, monkeypatch):
+    names = [passage["id"] for passage in PASSAGES]
+    together = margins(index.rerank(QUERY, names))
+    monkeypatch.setattr("kalm_reranker.search.rescoring._BLOCK_BYTES", 2 * 128 * 64 * 4)
+    results = index.rerank(QUERY, names)
+    assert [stage.name for stage in results.stages].count("score r=2") == 3
+    assert margins(results) == pytest.approx(together, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -2,14 +2,18 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from kalm_reranker.cli.options import IndexArgument
 from kalm_reranker.cli.output import console, one_line, print_json
+from kalm_reranker.errors import DamagedStoreError
 from kalm_reranker.store.sqlite_store import SQLiteStore
+
+if TYPE_CHECKING:
+    from kalm_reranker.index.passage_index import PassageIndex
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
@@ -73,7 +77,7 @@ def verify(
     from kalm_reranker.progress import progress_bar
 
     with PassageIndex.open(index) as opened:
-        with progress_bar(len(opened), label="verify", unit="passages", show=None) as on_progress:
+        with progress_bar(_size(opened), label="verify", unit="passages", show=None) as on_progress:
             report = opened.verify(on_progress)
         if as_json:
             print_json(asdict(report) | {"ok": report.ok})
@@ -119,6 +123,13 @@ def export(
         f"{report.num_bytes / 1e6:,.1f} MB, in {report.folder}",
         err=True,
     )
+
+
+def _size(index: "PassageIndex") -> int:
+    try:
+        return len(index)
+    except DamagedStoreError:  # the counters, too, may be damaged: verify is to say so
+        return 0
 
 
 def _print_pairs(pairs: dict[str, str]) -> None:

@@ -116,6 +116,10 @@ class RerankerTokenizer:
             tokenized.append(TokenizedText(ids, cut))
         return tokenized
 
+    def count_tokens(self, query: str) -> int:
+        """Returns how many tokens a query has, before it is cut."""
+        return len(self._text_tokenizer.encode(query, add_special_tokens=False).ids)
+
     def encode_prompt(
         self, query: str, *, instruction: str, system_instruction: str, query_max_length: int
     ) -> TokenizedText:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from kalm_reranker.errors import StatesMismatchError
-from kalm_reranker.index.origin import check_same_model
+from kalm_reranker.index.origin import check_same_encoding, check_same_model
 from kalm_reranker.reranker import KaLMReranker
 from kalm_reranker.store.header import StoreHeader
 
@@ -25,7 +25,8 @@ class IndexModels:
         model: Where to find the reranker, if not where the header says; or a ready-made one.
         dense: A ready-made dense model; None where it is to be loaded.
         device: As in `KaLMReranker`.
-        dtype: As in `KaLMReranker`; the header's, if None.
+        dtype: For scoring, as in `KaLMReranker`; float32 where the states are, if None, else what
+            the machine is fast at.
     """
 
     def __init__(
@@ -46,11 +47,12 @@ class IndexModels:
         # Loading takes seconds: of several threads that ask, one does it.
         self._lock = threading.RLock()
         self._reranker: KaLMReranker | None = None
+        self._encoder: KaLMReranker | None = None
         self._dense = dense
 
     @property
     def reranker(self) -> KaLMReranker:
-        """The reranker.
+        """The model for queries.
 
         Raises:
             StatesMismatchError: It is not the model that made the states.
@@ -58,12 +60,30 @@ class IndexModels:
         """
         with self._lock:
             if self._reranker is None:
-                reranker = self._model if isinstance(self._model, KaLMReranker) else self._loaded()
-                check_same_model(
-                    self._header, reranker.provenance, reranker.checkpoint.name, self._folder
-                )
-                self._reranker = reranker
+                self._reranker = self._given or self._loaded(self._scoring_dtype())
+                self._check(self._reranker)
             return self._reranker
+
+    @property
+    def encoder(self) -> KaLMReranker:
+        """The model for passages: the same, unless queries are scored in another dtype.
+
+        States of one index are all made in one dtype; scoring may take what the machine is fast at.
+
+        Raises:
+            StatesMismatchError: It is not the model that made the states, or has another dtype or
+                length limit.
+            CheckpointError: It cannot be found, fetched or used.
+        """
+        with self._lock:
+            if self._encoder is None:
+                dtype = self._header.provenance.dtype
+                same = self._given or self.reranker.provenance.dtype == dtype
+                encoder = self.reranker if same else self._loaded(dtype)
+                self._check(encoder)
+                check_same_encoding(self._header, encoder.provenance, self._folder)
+                self._encoder = encoder
+            return self._encoder
 
     @property
     def dense(self) -> "DenseModel":
@@ -91,13 +111,26 @@ class IndexModels:
                 self._dense = dense
             return self._dense
 
-    def _loaded(self) -> KaLMReranker:
+    @property
+    def _given(self) -> KaLMReranker | None:
+        return self._model if isinstance(self._model, KaLMReranker) else None
+
+    def _check(self, reranker: KaLMReranker) -> None:
+        check_same_model(self._header, reranker.provenance, reranker.checkpoint.name, self._folder)
+
+    def _scoring_dtype(self) -> str | None:
+        """What was asked for; float32 for float32 states, else what the machine is fast at."""
+        if self._dtype is None and self._header.provenance.dtype == "float32":
+            return "float32"
+        return self._dtype
+
+    def _loaded(self, dtype: str | None) -> KaLMReranker:
         origin = self._header.provenance
         name = self._header.model if self._model is None else os.fspath(self._model)  # type: ignore[arg-type]
         return KaLMReranker(
             name,
             device=self._device,
-            dtype=origin.dtype if self._dtype is None else self._dtype,
+            dtype=dtype,
             max_length=origin.max_length,
             compression_ratio=self._header.compression_ratio,
             special_tokens=origin.special_tokens,  # type: ignore[arg-type]

@@ -26,7 +26,6 @@ from kalm_reranker.index.creation import new_header
 from kalm_reranker.index.export import ExportReport, export_index
 from kalm_reranker.index.inputs import PassageInput, as_source
 from kalm_reranker.index.models import IndexModels, ModelInput
-from kalm_reranker.index.origin import check_same_encoding
 from kalm_reranker.index.progress import adding_bar
 from kalm_reranker.index.report import AddReport
 from kalm_reranker.index.sources.record import Source
@@ -186,7 +185,9 @@ class PassageIndex:
             model: Where to find the model, if not where the index says; or a reranker.
             hot_bytes: Bytes of passage states kept in memory.
             device: As in `KaLMReranker`.
-            dtype: As in `KaLMReranker`; the one the states were encoded in, if not given.
+            dtype: For scoring, as in `KaLMReranker`; if not given: float32 where the states were
+                encoded in it, else what the machine is fast at. Passages are always encoded in
+                the dtype of those that are there.
 
         Raises:
             StoreNotFoundError: There is no index.
@@ -283,8 +284,7 @@ class PassageIndex:
         """
         source = as_source(passages, format=format, columns=columns)
         with self._store.writing(wait_s=wait_s):
-            reranker = self.reranker
-            check_same_encoding(self.header, reranker.provenance, self._folder)
+            encoder = self._models.encoder
             dense = self._models.dense if self.header.dense is not None else None
             with adding_bar(source, show=show_progress) as show:
 
@@ -293,7 +293,7 @@ class PassageIndex:
                     if on_progress is not None:
                         on_progress(report)
 
-                report = Adder(self._store, reranker, dense).add(
+                report = Adder(self._store, encoder, dense).add(
                     source, on_error=on_error, on_progress=tell
                 )
             start = time.perf_counter()
@@ -404,6 +404,7 @@ class PassageIndex:
         found, notes = self._first_stage.candidates(
             query, max(candidates, top_k), name, predicate, log
         )
+        notes += self._cut_note(query)
         return self._searcher().rank(
             query,
             found,
@@ -460,7 +461,7 @@ class PassageIndex:
                 hint="Pass a mapping of id to score.",
             )
         keys = self._store.keys_of(names) if missing_ok else self._keys(names)
-        notes = []
+        notes = self._cut_note(query)
         if len(keys) < len(names):
             notes.append(f"{len(names) - len(keys)} of {len(names)} ids are not in the index")
         found = Candidates(
@@ -552,6 +553,12 @@ class PassageIndex:
             cascade=cascade,
             compression_ratio=compression_ratio,
         )
+
+    def _cut_note(self, query: str) -> list[str]:
+        if not self.reranker.is_query_cut(query):
+            return []
+        limit = self.reranker.options.query_max_length
+        return [f"the query was cut at {limit} tokens, this model's limit"]
 
     def _searcher(self) -> Searcher:
         reranker = self.reranker

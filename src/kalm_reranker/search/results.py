@@ -17,6 +17,7 @@ class SearchResult:
         text: The text; None where the index keeps none.
         metadata: As it was added; empty where there is none.
         compression_ratio: Tokens per state at which it was scored last.
+        truncated: Whether the text was cut at the length limit when it was encoded.
         first_stage_score: Its score in the first stage; None where that gives none.
         first_stage_rank: Its rank in the first stage, from 1.
         blended: The sum of the z-scores of margin and first-stage score, by which results are
@@ -31,6 +32,7 @@ class SearchResult:
     text: str | None
     metadata: dict[str, Any]
     compression_ratio: int
+    truncated: bool
     first_stage_score: float | None
     first_stage_rank: int
     blended: float | None

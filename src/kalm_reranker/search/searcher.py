@@ -64,6 +64,7 @@ class Searcher:
                     text=passage.text,
                     metadata=passage.metadata,
                     compression_ratio=scored.ratio,
+                    truncated=scored.truncated,
                     first_stage_score=scores.get(scored.key),
                     first_stage_rank=ranks[scored.key],
                     blended=scored.blended,

@@ -67,6 +67,13 @@ class StatesReader:
         self._lock = threading.Lock()
         self._seen_change = store.last_change()  # the hot tier knows of all changes up to this
 
+    def passages_in(self, num_bytes: int, compression_ratio: int) -> int:
+        """Returns how many passages have their states in so many bytes, were all the longest."""
+        header = self._store.header
+        longest = num_slots(header.provenance.max_length, header.compression_ratio)
+        slots = longest + num_slots(header.provenance.max_length, compression_ratio)
+        return max(1, num_bytes // (slots * header.width * self._dtype.itemsize))
+
     def read(self, keys: Sequence[int], compression_ratio: int | None = None) -> ReadStates:
         """Returns the states of passages.
 
