@@ -4,35 +4,12 @@ import importlib
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "quality.py"
+from tests.benchmarks.commands import BENCHMARKS, write_set
 
-PASSAGES = {
-    "c1": "The capital of China is Beijing.",
-    "c2": "The capital of France is Paris.",
-    "c3": "Gravity attracts bodies toward one another.",
-    "c4": "A capital letter opens the sentence.",
-}
-QUERIES = {
-    "q1": ("What is the capital of China?", "c1"),
-    "q2": ("Which force attracts bodies?", "c3"),
-}
-
-
-def write_set(directory):
-    (directory / "qrels").mkdir(parents=True)
-    (directory / "corpus.jsonl").write_text(
-        "".join(json.dumps({"_id": key, "text": text}) + "\n" for key, text in PASSAGES.items())
-    )
-    (directory / "queries.jsonl").write_text(
-        "".join(json.dumps({"_id": key, "text": q}) + "\n" for key, (q, _) in QUERIES.items())
-    )
-    (directory / "qrels" / "test.tsv").write_text(
-        "".join(f"{key}\t{relevant}\t1\n" for key, (_, relevant) in QUERIES.items())
-    )
+SCRIPT = BENCHMARKS / "quality.py"
 
 
 def quality(*arguments):
