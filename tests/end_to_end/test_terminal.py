@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import struct
 import subprocess
@@ -56,6 +57,19 @@ def test_a_long_list_shows_progress_and_a_short_one_does_not(tmp_path):
     assert f"/{MANY}" in shown
     assert shown.rstrip().splitlines()[-1].split()[0].endswith("3")  # the table comes last
     assert "encode" not in on_a_terminal("rerank", "number 7", "passage one", "passage two")
+
+
+def test_long_passages_leave_the_other_columns_their_room(tmp_path):
+    passages = tmp_path / "passages.jsonl"
+    record = {"id": "a-name", "text": "word " * 200}
+    passages.write_text(json.dumps(record) + "\n")
+    shown = on_a_terminal("rerank", "a query", "-f", str(passages), "--margin")
+    head, row = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert head.split() == ["rank", "score", "margin", "id", "passage"]
+    assert row.split()[0] == "1"
+    assert "a-name" in row
+    assert "word" in row
+    assert len(row.rstrip()) <= 80
 
 
 def test_progress_stays_out_of_redirected_results(tmp_path):

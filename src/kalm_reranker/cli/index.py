@@ -12,6 +12,7 @@ from kalm_reranker.cli.options import (
     IndexArgument,
     MaxLengthOption,
     ModelOption,
+    MovedModelOption,
     RatioTextOption,
     ratio_from_text,
 )
@@ -123,6 +124,7 @@ def add(
             help="Records that cannot be used: stop at the first, or skip, count and list them.",
         ),
     ] = "stop",
+    model: MovedModelOption = None,
     device: DeviceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The counts as one JSON object.")] = False,
 ) -> None:
@@ -136,7 +138,7 @@ def add(
         raise InvalidOptionError(f"--on-error must be stop or skip; got {on_error!r}.")
     from kalm_reranker.index.passage_index import PassageIndex
 
-    with PassageIndex.open(index, device=device) as opened:
+    with PassageIndex.open(index, model, device=device) as opened:
         for source in sources:
             report = opened.add(
                 source,

@@ -13,6 +13,10 @@ ModelOption = Annotated[
     typer.Option("--model", "-m", help="Short name (see `kalm models`), directory, or hub id."),
 ]
 IndexArgument = Annotated[Path, typer.Argument(help="The folder of the index.")]
+MovedModelOption = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Where the index's model is, if it has moved."),
+]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:0, ... (default: cuda if any)")
 ]

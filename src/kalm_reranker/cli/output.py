@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import typer
 from rich.console import Console
@@ -52,13 +53,43 @@ def console() -> Console:
     return Console()
 
 
-def print_table(rows: Sequence[RankedRow], *, with_margin: bool) -> None:
+class Ranked(Protocol):
+    """What a table shows of a ranked passage."""
+
+    @property
+    def rank(self) -> int:
+        """From 1."""
+        ...
+
+    @property
+    def score(self) -> float:
+        """P(yes)."""
+        ...
+
+    @property
+    def margin(self) -> float:
+        """Yes logit - no logit."""
+        ...
+
+    @property
+    def id(self) -> str | None:
+        """Its name, if it has one."""
+        ...
+
+    @property
+    def text(self) -> str | None:
+        """The passage, if it is there."""
+        ...
+
+
+def print_table(rows: Sequence[Ranked], *, with_margin: bool) -> None:
     """Prints a table as wide as the terminal, each passage cut to one line."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("rank", justify="right")
-    table.add_column("score", justify="right")
+    # Expanded, or the passages would take the other columns' room.
+    table = Table(box=None, pad_edge=False, expand=True)
+    table.add_column("rank", justify="right", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
     if with_margin:
-        table.add_column("margin", justify="right")
+        table.add_column("margin", justify="right", no_wrap=True)
     with_ids = any(row.id is not None for row in rows)
     if with_ids:
         table.add_column("id", max_width=24, no_wrap=True, overflow="ellipsis")
@@ -68,8 +99,7 @@ def print_table(rows: Sequence[RankedRow], *, with_margin: bool) -> None:
         cells += [f"{row.margin:+.3f}"] if with_margin else []
         cells += [row.id or ""] if with_ids else []
         # Passages may hold control characters and what looks like markup; both are shown as text.
-        shown = [Text(one_line(cell)) for cell in [*cells, row.text]]
-        table.add_row(*shown)
+        table.add_row(*[Text(one_line(cell)) for cell in [*cells, row.text or ""]])
     console().print(table)
 
 

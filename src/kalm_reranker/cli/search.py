@@ -4,17 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from kalm_reranker.cli.options import (
     DeviceOption,
     DtypeOption,
     IndexArgument,
-    RatioTextOption,
+    MovedModelOption,
     ratio_from_text,
 )
-from kalm_reranker.cli.output import console, one_line, print_json
+from kalm_reranker.cli.output import one_line, print_json, print_table
 from kalm_reranker.cli.search_options import cascade_from_text, filter_from_texts
 from kalm_reranker.errors import InputError, InvalidOptionError
 
@@ -41,7 +39,16 @@ def search(
             "--first-stage", help="bm25, dense or hybrid. (default: all that the index has)"
         ),
     ] = None,
-    compression_ratio: RatioTextOption = None,
+    compression_ratio: Annotated[
+        str | None,
+        typer.Option(
+            "--compression-ratio",
+            "-r",
+            metavar="N",
+            help="Score all candidates once, at this multiple of the index's ratio. (default: "
+            "the index's own, or a cascade)",
+        ),
+    ] = None,
     cascade: Annotated[
         str | None,
         typer.Option(
@@ -96,10 +103,7 @@ def search(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what each stage did and how long it took.")
     ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="Where the index's model is, if it has moved."),
-    ] = None,
+    model: MovedModelOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
 ) -> None:
@@ -159,7 +163,8 @@ def _show(results: "SearchResults", *, as_json: bool, with_margin: bool, explain
         if explain:
             _explain(results, err=True)
     else:
-        _print_table(results, with_margin=with_margin)
+        if results.results:
+            print_table(results, with_margin=with_margin)
         if explain:
             _explain(results, err=False)
     for line in results.damaged:
@@ -168,23 +173,6 @@ def _show(results: "SearchResults", *, as_json: bool, with_margin: bool, explain
         typer.echo(f"note: {note}", err=True)
     if not results.results:
         typer.echo("no passage was found", err=True)
-
-
-def _print_table(results: "SearchResults", *, with_margin: bool) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("rank", justify="right")
-    table.add_column("score", justify="right")
-    if with_margin:
-        table.add_column("margin", justify="right")
-    table.add_column("id", max_width=24, no_wrap=True, overflow="ellipsis")
-    table.add_column("passage", no_wrap=True, overflow="ellipsis", ratio=1)
-    for result in results:
-        cells = [str(result.rank), f"{result.score:.4f}"]
-        cells += [f"{result.margin:+.3f}"] if with_margin else []
-        # Passages may hold control characters and what looks like markup; both are shown as text.
-        table.add_row(*[Text(one_line(cell)) for cell in [*cells, result.id, result.text or ""]])
-    if results.results:
-        console().print(table)
 
 
 def _explain(results: "SearchResults", *, err: bool) -> None:
