@@ -8,7 +8,8 @@ import pytest
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_first_program_prints_what_stands_under_it(capsys):
+def test_the_first_program_prints_what_stands_under_it(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     program, printed = re.search(
         r"```python\n(.*?)```\n\n```\n(.*?)```", README, re.DOTALL
     ).groups()

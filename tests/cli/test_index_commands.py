@@ -32,10 +32,11 @@ def test_create_says_what_was_made(kalm, tmp_path):
     folder = str(tmp_path / "index")
     code, out, err = kalm("index", "create", folder, "--codec", "int8", "-r", "4")
     assert (code, out) == (0, "")
-    assert f"made {folder}: model pico, 4 tokens a state, codec int8" in err
+    assert f"{folder}: model pico, 4 tokens a state, codec int8" in err
     code, _, err = kalm("index", "create", folder)
     assert code == 1
     assert "error: There is an index in" in err
+    assert kalm("index", "create", folder, "--exist-ok", "--codec", "int8", "-r", "4")[0] == 0
 
 
 def test_add_counts_and_skips_what_is_there(kalm, tmp_path, corpus):

@@ -338,6 +338,27 @@ def test_there_is_one_index_in_a_folder(index, tmp_path, reranker):
         PassageIndex.open(tmp_path / "nowhere")
 
 
+def test_an_index_that_is_there_can_be_opened_if_it_was_made_alike(index, tmp_path, reranker):
+    with PassageIndex.create(tmp_path / "index", reranker, exist_ok=True) as again:
+        assert len(again) == 6
+        assert again.header == index.header
+    with PassageIndex.create(tmp_path / "new", reranker, exist_ok=True) as new:
+        assert len(new) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"compression_ratio": 4}, "made with compression_ratio=2; asked for is compression_rat"),
+        ({"codec": "int8"}, "made with codec='float32'; asked for is codec='int8'"),
+        ({"keep_text": False}, "made with keep_text=True"),
+    ],
+)
+def test_an_index_made_otherwise_is_not_opened_for_it(index, tmp_path, reranker, options, message):
+    with pytest.raises(StoreExistsError, match=message):
+        PassageIndex.create(tmp_path / "index", reranker, exist_ok=True, **options)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

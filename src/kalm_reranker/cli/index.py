@@ -63,6 +63,10 @@ def create(
         bool,
         typer.Option("--no-text", help="Keep no texts: smaller, but without BM25."),
     ] = False,
+    exist_ok: Annotated[
+        bool,
+        typer.Option("--exist-ok", help="An index made with the same settings is no error."),
+    ] = False,
     max_length: MaxLengthOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -81,13 +85,14 @@ def create(
         keep_text=not no_text,
         language=language,
         dense=dense,
+        exist_ok=exist_ok,
         max_length=UNSET if max_length is None else max_length,
         device=device,
         dtype=dtype,
     ) as made:
         header = made.header
     typer.echo(
-        f"made {index}: model {header.model}, {header.compression_ratio} tokens a state, "
+        f"{index}: model {header.model}, {header.compression_ratio} tokens a state, "
         f"codec {header.codec}, passages cut at {header.provenance.max_length} tokens",
         err=True,
     )

@@ -2,11 +2,13 @@
 
 import os
 import secrets
+from dataclasses import fields
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kalm_reranker import __version__
-from kalm_reranker.errors import InvalidOptionError
+from kalm_reranker.errors import InvalidOptionError, StoreExistsError
 from kalm_reranker.model.pooling import check_ratio
 from kalm_reranker.options import UNSET, RatioOption
 from kalm_reranker.search.analysis import check_language
@@ -66,6 +68,34 @@ def new_header(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         created_by=f"kalm-reranker {__version__}",
     )
+
+
+# What may differ between an index and the settings it is opened with as if it were to be made: who
+# made it and when, and where its models are found.
+_FREE = frozenset({"store_id", "created_at", "created_by", "model", "revision", "dense"})
+
+
+def check_same_settings(found: StoreHeader, wanted: StoreHeader, folder: Path) -> None:
+    """Refuses an index that was made with other settings than it would be made with now.
+
+    Raises:
+        StoreExistsError: One differs; the message names it.
+    """
+    pairs = [
+        (field.name, getattr(found, field.name), getattr(wanted, field.name))
+        for field in fields(StoreHeader)
+        if field.name not in _FREE
+    ]
+    dense = [
+        None if header.dense is None else header.dense.fingerprint for header in (found, wanted)
+    ]
+    for name, theirs, ours in [*pairs, ("dense model", *dense)]:
+        if theirs != ours:
+            raise StoreExistsError(
+                f"There is an index in {folder} already, made with {name}={theirs!r}; asked for is "
+                f"{name}={ours!r}.",
+                hint="Open it as it is with PassageIndex.open, or choose another folder.",
+            )
 
 
 def _model_name(reranker: "KaLMReranker") -> str:

@@ -22,7 +22,7 @@ from kalm_reranker.errors import (
     shown,
 )
 from kalm_reranker.index.adding import Adder, OnError
-from kalm_reranker.index.creation import new_header
+from kalm_reranker.index.creation import check_same_settings, new_header
 from kalm_reranker.index.export import ExportReport, export_index
 from kalm_reranker.index.inputs import PassageInput, as_source
 from kalm_reranker.index.models import IndexModels, ModelInput
@@ -44,7 +44,7 @@ from kalm_reranker.store.header import StoreHeader
 from kalm_reranker.store.hot_tier import HotTier, HotTierStats
 from kalm_reranker.store.passage import Passage, check_id
 from kalm_reranker.store.records import StoreCounts, VerifyReport
-from kalm_reranker.store.sqlite_store import SQLiteStore
+from kalm_reranker.store.sqlite_store import STORE_FILE, SQLiteStore
 from kalm_reranker.store.states_reader import StatesReader
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class PassageIndex:
         keep_text: bool = True,
         language: str = "auto",
         dense: "str | os.PathLike[str] | DenseModel | None" = None,
+        exist_ok: bool = False,
         hot_bytes: int = DEFAULT_HOT_BYTES,
         device: str | None = None,
         dtype: str | None = None,
@@ -124,13 +125,14 @@ class PassageIndex:
             language: How BM25 reads texts: "english", "other", or "auto" to look at them.
             dense: A sentence-transformers model for a dense first stage beside BM25; its vectors
                 are kept beside the states.
+            exist_ok: Open the index that is there already, if it was made with these settings.
             hot_bytes: See `open`.
             device: As in `KaLMReranker`.
             dtype: As in `KaLMReranker`.
             max_length: Tokens a passage is cut at; the checkpoint's own, if not given.
 
         Raises:
-            StoreExistsError: There is an index already.
+            StoreExistsError: There is an index already; with `exist_ok`, one made otherwise.
             StoreWriteError: The folder cannot be written.
             CheckpointError: The model cannot be found, fetched or used.
             InvalidOptionError: A setting is out of range.
@@ -162,10 +164,14 @@ class PassageIndex:
             language=language,
             dense=dense,
         )
-        store = SQLiteStore.create(path, header)
-        models = IndexModels(path, header, reranker, dense=dense)
+        if exist_ok and (path / STORE_FILE).exists():
+            store = SQLiteStore.open(path)
+            check_same_settings(store.header, header, path)
+        else:
+            store = SQLiteStore.create(path, header)
+        models = IndexModels(path, store.header, reranker, dense=dense)
         index = cls(path, store, models, hot_bytes=hot_bytes)
-        logger.info("made %r", index)
+        logger.info("opened %r", index)
         return index
 
     @classmethod
