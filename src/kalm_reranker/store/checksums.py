@@ -16,6 +16,8 @@ TEXT_HASH_BYTES = 16
 _PASSAGE = struct.Struct("<QQI16sII")
 _STATES = struct.Struct("<QIB16s")
 _VECTOR = struct.Struct("<Q16s")
+_COUNTERS = struct.Struct("<QQQQQ")
+_DELETION = struct.Struct("<Qq")  # a damaged passage is deleted by whatever key it has
 _ABSENT = 0xFFFFFFFF  # length of what is not there, which differs from what is empty
 
 
@@ -54,6 +56,16 @@ def vector_checksum(key: int, hashed: bytes, vector: bytes) -> bytes:
     state = xxhash.xxh3_64(_VECTOR.pack(key, hashed))
     state.update(vector)
     return state.digest()
+
+
+def counters_checksum(*counters: int) -> bytes:
+    """Returns the checksum of the row of `counters`."""
+    return bytes_checksum(_COUNTERS.pack(*counters))
+
+
+def deletion_checksum(change: int, key: int) -> bytes:
+    """Returns the checksum of a row of `deletions`."""
+    return bytes_checksum(_DELETION.pack(change, key))
 
 
 def bytes_checksum(content: bytes) -> bytes:

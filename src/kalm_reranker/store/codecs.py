@@ -107,7 +107,7 @@ class _Int4:
         scales = (farthest / _INT4_LOWEST).to(torch.bfloat16)  # [N, G, 1], as it will be read
         divisors = torch.where(scales == 0, 1.0, scales.float())
         nibbles = torch.round(grouped / divisors).clamp(_INT4_LOWEST, 7) - _INT4_LOWEST
-        nibbles = nibbles.to(torch.uint8).view(num_slots, -1)
+        nibbles = nibbles.to(torch.uint8).view(num_slots, groups * _INT4_GROUP)
         packed = nibbles[:, 0::2] | (nibbles[:, 1::2] << 4)  # the first value in the low half
         return torch.cat([scales.view(num_slots, groups).view(torch.uint8), packed], 1)
 
@@ -117,7 +117,7 @@ class _Int4:
         packed = rows[:, 2 * groups :]
         nibbles = torch.stack([packed & 0x0F, packed >> 4], 2)  # [N, bytes, 2]
         values = nibbles.view(len(rows), groups, _INT4_GROUP).float().add_(_INT4_LOWEST)
-        values = values.mul_(scales.unsqueeze(2)).view(len(rows), -1)
+        values = values.mul_(scales.unsqueeze(2)).view(len(rows), groups * _INT4_GROUP)
         return values[:, :width].to(dtype)
 
 

@@ -6,9 +6,14 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from kalm_reranker.errors import InvalidStoreError, StoreError, StoreNotFoundError
+from kalm_reranker.errors import (
+    DamagedStoreError,
+    InvalidStoreError,
+    StoreError,
+    StoreNotFoundError,
+)
 from kalm_reranker.store.header import FORMAT_VERSION
-from kalm_reranker.store.schema import APPLICATION_ID, configure
+from kalm_reranker.store.schema import APPLICATION_ID, configure, expected_schema, schema_of
 from kalm_reranker.store.sqlite_errors import translated
 
 # Connections of a parent process: closing one in a child would release or remove files that
@@ -27,7 +32,7 @@ class Connections:
         self.path = path
         self._lock = threading.Lock()
         self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
+        self._readers: list[tuple[threading.Thread, sqlite3.Connection]] = []
         self._writer: sqlite3.Connection | None = None
         self._pid = os.getpid()
         self._generation = 0
@@ -46,7 +51,8 @@ class Connections:
             return found[1]
         connection = _open_for_reading(self.path)
         with self._lock:
-            self._all.append(connection)
+            self._close_those_of_ended_threads()
+            self._readers.append((threading.current_thread(), connection))
             self._local.reader = (self._generation, connection)
         return connection
 
@@ -69,28 +75,41 @@ class Connections:
                 except BaseException:
                     connection.close()
                     raise
-            with self._lock:
-                self._all.append(connection)
-                self._writer = connection
+            self._writer = connection
         return self._writer
 
     def close(self) -> None:
         """Closes every connection; later calls open new ones."""
         self._forget_after_fork()
         with self._lock:
-            connections, self._all = self._all, []
-            self._writer = None
+            connections = [connection for _, connection in self._readers]
+            if self._writer is not None:
+                # Last, so that it folds the log into the file; a reading one could not.
+                connections.append(self._writer)
+            self._readers, self._writer = [], None
             self._generation += 1
-        # The writer's comes last, if it can: the last connection that may write folds the log in.
         for connection in connections:
             with suppress(sqlite3.Error):
                 connection.close()
 
+    def _close_those_of_ended_threads(self) -> None:
+        """A server that starts a thread for each request would run out of open files."""
+        alive = []
+        for thread, connection in self._readers:
+            if thread.is_alive():
+                alive.append((thread, connection))
+            else:
+                with suppress(sqlite3.Error):
+                    connection.close()
+        self._readers = alive
+
     def _forget_after_fork(self) -> None:
         if self._pid == os.getpid():
             return
-        _INHERITED.extend(self._all)
-        self._all, self._writer = [], None
+        _INHERITED.extend(connection for _, connection in self._readers)
+        if self._writer is not None:
+            _INHERITED.append(self._writer)
+        self._readers, self._writer = [], None
         self._generation += 1
         self._lock = threading.Lock()
         self._pid = os.getpid()
@@ -106,7 +125,7 @@ def _connect(path: Path, parameters: str) -> sqlite3.Connection:
 def _check_file(path: Path) -> None:
     try:
         size = path.stat().st_size
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter for a NUL in the path
         raise StoreNotFoundError(
             f"There is no index in {path.parent}: {path.name} is missing.",
             hint=f"Make one: kalm index create {path.parent}",
@@ -165,4 +184,10 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
         raise InvalidStoreError(
             f"{path} has format version {version}; this release reads {FORMAT_VERSION}.",
             hint="Use the release that wrote it, or build the index again with this one.",
+        )
+    # Also what no flipped bit does: a trigger in a file from elsewhere would run with our writes.
+    if schema_of(connection) != expected_schema():
+        raise DamagedStoreError(
+            f"{path} is damaged: its tables are not those that a store is made with.",
+            hint="Restore a copy, or build the index again in another folder.",
         )

@@ -109,4 +109,6 @@ def _checked(values: object, kind: type, where: str, what: str) -> dict[str, Any
         value = values[name]
         if not isinstance(value, allowed) or (allowed is int and isinstance(value, bool)):
             raise InvalidStoreError(f"{where}: {what}.{name} has a wrong type; got {shown(value)}.")
+        if isinstance(value, int) and allowed is int and value < 1:
+            raise InvalidStoreError(f"{where}: {what}.{name} must be positive; got {value}.")
     return dict(values)

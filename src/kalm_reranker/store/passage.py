@@ -10,6 +10,8 @@ from kalm_reranker.errors import InputError, InvalidTextError, TextTypeError, sh
 
 # SQLite and tantivy take more; no real id comes near it.
 MAX_ID_BYTES = 32_768
+# What can be written here must be readable from anywhere, also from deep inside a program.
+_MOST_LEVELS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,20 @@ def metadata_json(metadata: Mapping[str, Any] | None, what: str) -> str | None:
             separators=(",", ":"),
         )
         text.encode("utf-8")
+        _check_depth(metadata)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"{what} metadata must be values that JSON can write; {error}.",
             hint="Use strings, numbers, booleans, None, lists and objects.",
         ) from error
     return text
+
+
+def _check_depth(value: object, level: int = 1) -> None:
+    if level > _MOST_LEVELS:
+        raise ValueError(f"they are nested more than {_MOST_LEVELS} levels deep")
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            _check_depth(item, level + 1)

@@ -1,7 +1,10 @@
 """The tables of a store, and the pragmas it is opened with. docs/store-format.md explains them."""
 
+import functools
 import sqlite3
+from typing import Any
 
+from kalm_reranker.store.counters import Counters, write_counters
 from kalm_reranker.store.header import FORMAT_VERSION
 
 APPLICATION_ID = 0x4B614C4D  # "KaLM"
@@ -20,9 +23,9 @@ CREATE TABLE counters (
     last_change INTEGER NOT NULL,
     num_passages INTEGER NOT NULL,
     num_tokens INTEGER NOT NULL,
-    num_truncated INTEGER NOT NULL
+    num_truncated INTEGER NOT NULL,
+    checksum BLOB NOT NULL
 );
-INSERT INTO counters VALUES (1, 1, 0, 0, 0, 0);
 CREATE TABLE passages (
     key INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -49,7 +52,8 @@ CREATE TABLE vectors (
 );
 CREATE TABLE deletions (
     change INTEGER PRIMARY KEY,
-    key INTEGER NOT NULL
+    key INTEGER NOT NULL,
+    checksum BLOB NOT NULL
 );
 """
 
@@ -66,6 +70,28 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
     connection.executescript(_TABLES)
+    write_counters(connection, Counters())
+
+
+def schema_of(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+    """Returns all that a database file says of its tables, indices, views and triggers."""
+    sql = "SELECT type, name, tbl_name, CAST(sql AS BLOB) FROM sqlite_schema ORDER BY type, name"
+    # Text is bytes or not, as the connection has it.
+    return [
+        tuple(part.decode("utf-8", "replace") if isinstance(part, bytes) else part for part in row)
+        for row in connection.execute(sql)
+    ]
+
+
+@functools.cache
+def expected_schema() -> list[tuple[Any, ...]]:
+    """Returns what `schema_of` gives for a store that is as it was made."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.executescript(_TABLES)
+        return schema_of(connection)
+    finally:
+        connection.close()
 
 
 def configure(connection: sqlite3.Connection, *, writable: bool) -> None:

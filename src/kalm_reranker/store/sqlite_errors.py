@@ -14,6 +14,10 @@ from kalm_reranker.errors import (
 )
 
 _PRIMARY = 0xFF  # the low byte of a result code is the kind of the error
+_DAMAGE_HINT = (
+    "`kalm index verify` says what can still be read. If the disk is sound, build the index "
+    "again, or restore a copy."
+)
 _WRITE_PROBLEMS = {
     sqlite3.SQLITE_FULL: (
         "the disk is full",
@@ -45,6 +49,11 @@ def translated(path: Path, *, writing: bool = False) -> Iterator[None]:
     """
     try:
         yield
+    except UnicodeDecodeError as error:
+        # A message of SQLite's that quotes a damaged schema.
+        raise DamagedStoreError(
+            f"{path} is damaged: its schema is no text.", hint=_DAMAGE_HINT
+        ) from error
     except sqlite3.Error as error:
         raise typed(error, path, writing=writing) from error
 
@@ -69,6 +78,5 @@ def typed(error: sqlite3.Error, path: Path, *, writing: bool) -> KalmRerankerErr
         )
     return DamagedStoreError(
         f"{path} is damaged: {error}.",
-        hint="`kalm index verify` says what can still be read. If the disk is sound, build the "
-        "index again, or restore a copy.",
+        hint=_DAMAGE_HINT,
     )

@@ -4,11 +4,14 @@ import heapq
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from operator import attrgetter
 from typing import Any, TypeVar
 
 from kalm_reranker.store.changes import TextChange, VectorChange
 from kalm_reranker.store.connections import Connections
+from kalm_reranker.store.counters import is_deletion, read_counters
+from kalm_reranker.store.damage import damage_error
 from kalm_reranker.store.records import Damage
 from kalm_reranker.store.sqlite_errors import translated
 from kalm_reranker.store.sqlite_rows import checked_passage, checked_vector
@@ -37,20 +40,22 @@ class SQLiteFeed:
 
     def last_change(self) -> int:
         """Returns the number of the last put or delete."""
-        return self._counter("last_change")
+        with self._reading() as connection:
+            return read_counters(connection, self._connections.path).last_change
 
     def num_passages(self) -> int:
         """Returns how many passages there are."""
-        return self._counter("num_passages")
+        with self._reading() as connection:
+            return read_counters(connection, self._connections.path).num_passages
 
     def keys(self) -> Iterator[int]:
         """Yields the keys of all passages, ascending. Streams; passages may change meanwhile."""
         after = 0
         sql = "SELECT key FROM passages WHERE key > ? ORDER BY key LIMIT ?"
         while rows := self._rows(sql, (after, _PAGE)):
-            for (key,) in rows:
-                yield key
-            after = rows[-1][0]
+            keys = self._ascending([key for (key,) in rows], after)
+            yield from keys
+            after = keys[-1]
 
     def changed_keys_since(self, change: int, limit: int) -> list[int] | None:
         """Returns keys put or deleted after a change; None if there are more than `limit`."""
@@ -125,14 +130,13 @@ class SQLiteFeed:
             finally:
                 with suppress(sqlite3.Error):
                     connection.execute("COMMIT")
+                if connection.in_transaction:  # or this thread would see this moment for ever
+                    with suppress(sqlite3.Error):
+                        connection.execute("ROLLBACK")
 
     def _rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         with self._reading() as connection:
             return connection.execute(sql, parameters).fetchall()
-
-    def _counter(self, name: str) -> int:
-        value: int = self._rows(f"SELECT {name} FROM counters")[0][0]
-        return value
 
     def _paged(
         self,
@@ -148,7 +152,18 @@ class SQLiteFeed:
                 item = read(row)
                 if item is not None:
                     yield item
-            change = rows[-1][0]
+            # What is no number is damaged, and comes after all numbers.
+            numbers = [row[0] for row in rows if isinstance(row[0], int)]
+            if len(self._ascending(numbers, change)) < len(rows):
+                return
+            change = numbers[-1]
+
+    def _ascending(self, numbers: list[int], after: int) -> list[int]:
+        """Returns the numbers if they are in order; a broken tree may lead in a circle."""
+        if any(right <= left for left, right in pairwise([after, *numbers])):
+            path = self._connections.path
+            raise damage_error(path, [], ["its rows are not in the order of their numbers"])
+        return numbers
 
     def _with_deletions(
         self, puts: Iterator[_Change], change: int, deletion: Callable[[int, int], _Change]
@@ -156,9 +171,9 @@ class SQLiteFeed:
         if change <= 0:  # who has nothing yet need not be told what is gone
             return puts
         deletions = self._paged(
-            "SELECT change, key FROM deletions",
+            "SELECT change, key, checksum FROM deletions",
             "change",
             change,
-            lambda row: deletion(row[1], row[0]),
+            lambda row: deletion(row[1], row[0]) if is_deletion(*row) else None,
         )
         return heapq.merge(puts, deletions, key=attrgetter("change"))

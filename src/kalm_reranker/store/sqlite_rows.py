@@ -22,6 +22,7 @@ def checked_passage(key: int, row: tuple[Any, ...]) -> StoredPassage | Damage:
         and isinstance(metadata, _Bytes)
         and isinstance(text, _Bytes)
         and found_key == key
+        and key > 0
         and change >= 0
         and len(hashed) == 16
         and passage_checksum(key, change, name, hashed, metadata, text) == checksum
@@ -44,6 +45,7 @@ def checked_states(
     found_key, token_count, truncated, hashed, checksum, slots = row
     if not (
         found_key == key
+        and key > 0
         and isinstance(token_count, int)
         and 0 < token_count < 2**32
         and truncated in (0, 1)
@@ -61,7 +63,8 @@ def checked_vector(key: int, row: tuple[Any, ...]) -> bytes | Damage:
     """Returns the vector of a row (text_hash, checksum, vector)."""
     hashed, checksum, vector = row
     if not (
-        isinstance(hashed, bytes)
+        key > 0
+        and isinstance(hashed, bytes)
         and len(hashed) == 16
         and isinstance(vector, bytes)
         and vector_checksum(key, hashed, vector) == checksum

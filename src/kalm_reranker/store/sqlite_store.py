@@ -17,12 +17,16 @@ from typing import Any
 from kalm_reranker.errors import (
     DamagedStoreError,
     InvalidStoreError,
+    KalmRerankerError,
+    StoreBusyError,
     StoreExistsError,
     StoreWriteError,
 )
 from kalm_reranker.store.checksums import bytes_checksum
 from kalm_reranker.store.connections import Connections
+from kalm_reranker.store.counters import read_counters
 from kalm_reranker.store.header import StoreHeader
+from kalm_reranker.store.passage import metadata_json
 from kalm_reranker.store.protocol import PassagesRead, StatesRead
 from kalm_reranker.store.records import (
     Damage,
@@ -36,6 +40,7 @@ from kalm_reranker.store.records import (
 from kalm_reranker.store.schema import configure, create_tables
 from kalm_reranker.store.sqlite_errors import translated
 from kalm_reranker.store.sqlite_feed import SQLiteFeed
+from kalm_reranker.store.sqlite_lookup import PASSAGE_COLUMNS, passage_named
 from kalm_reranker.store.sqlite_rows import checked_passage, checked_states
 from kalm_reranker.store.sqlite_verify import verify_store
 from kalm_reranker.store.sqlite_write import StoreWriter
@@ -125,22 +130,28 @@ class SQLiteStore(SQLiteFeed):
 
     def keys_of(self, ids: Sequence[str]) -> dict[str, int]:
         """Returns the keys of the ids that exist."""
-        sql = "SELECT key FROM passages WHERE id = ?"
         with self._reading() as connection:
-            rows = ((name, connection.execute(sql, (name,)).fetchone()) for name in ids)
-            return {name: row[0] for name, row in rows if row is not None}
+            found = ((name, passage_named(connection, name, self.path)) for name in ids)
+            return {name: passage[0] for name, passage in found if passage is not None}
 
     def known(self, ids: Sequence[str]) -> dict[str, KnownPassage]:
-        """Returns what an add needs to know of the ids that exist."""
-        sql = "SELECT key, text_hash, metadata FROM passages WHERE id = ?"
-        found: dict[str, KnownPassage] = {}
+        """Returns what an add needs to know of the ids that exist.
+
+        A damaged passage is known by no text, so that adding it again replaces it.
+        """
+        known: dict[str, KnownPassage] = {}
         with self._reading() as connection:
             for name in ids:
-                row = connection.execute(sql, (name,)).fetchone()
-                if row is not None:
-                    metadata = None if row[2] is None else row[2].decode("utf-8", "replace")
-                    found[name] = KnownPassage(row[0], row[1], metadata)
-        return found
+                found = passage_named(connection, name, self.path)
+                if found is None:
+                    continue
+                key, passage = found
+                if isinstance(passage, Damage):
+                    known[name] = KnownPassage(key, b"", None)
+                else:
+                    metadata = metadata_json(passage.metadata, "stored")
+                    known[name] = KnownPassage(key, passage.text_hash, metadata)
+        return known
 
     def read_states(self, keys: Sequence[int]) -> StatesRead:
         """Reads and checks the states of passages, in one snapshot."""
@@ -173,10 +184,7 @@ class SQLiteStore(SQLiteFeed):
         found: dict[int, StoredPassage] = {}
         missing: list[int] = []
         damaged: list[Damage] = []
-        sql = (
-            "SELECT key, id, change, text_hash, checksum, metadata, text"
-            " FROM passages WHERE key = ?"
-        )
+        sql = f"SELECT {PASSAGE_COLUMNS} FROM passages WHERE key = ?"
         with self._reading() as connection:
             for key in sorted(set(keys)):
                 row = _row_or_damage(connection, sql, key)
@@ -210,8 +218,8 @@ class SQLiteStore(SQLiteFeed):
         return self._write(lambda writer: writer.delete_ids(ids))
 
     def delete_keys(self, keys: Sequence[int]) -> int:
-        """Deletes passages by key, also such as are too damaged to have an id."""
-        return self._write(lambda writer: writer.delete_keys(keys))
+        """Deletes passages by key, also such as are too damaged to have an id; counts again."""
+        return self._write(lambda writer: writer.delete_keys(keys), is_repair=True)
 
     @contextmanager
     def writing(self, *, wait_s: float = 0.0) -> Iterator[None]:
@@ -227,9 +235,7 @@ class SQLiteStore(SQLiteFeed):
     def counts(self) -> StoreCounts:
         """Returns how much is stored."""
         with self._reading() as connection:
-            passages, tokens, truncated, change = connection.execute(
-                "SELECT num_passages, num_tokens, num_truncated, last_change FROM counters"
-            ).fetchone()
+            counters = read_counters(connection, self.path)
             (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
             (free_pages,) = connection.execute("PRAGMA freelist_count").fetchone()
         file_bytes = 0
@@ -237,10 +243,10 @@ class SQLiteStore(SQLiteFeed):
             with suppress(OSError):
                 file_bytes += path.stat().st_size
         return StoreCounts(
-            num_passages=passages,
-            num_tokens=tokens,
-            num_truncated=truncated,
-            last_change=change,
+            num_passages=counters.num_passages,
+            num_tokens=counters.num_tokens,
+            num_truncated=counters.num_truncated,
+            last_change=counters.last_change,
             file_bytes=file_bytes,
             free_bytes=free_pages * page_bytes,
         )
@@ -251,7 +257,9 @@ class SQLiteStore(SQLiteFeed):
         Args:
             on_progress: Called now and then with the number of keys looked at since.
         """
-        return verify_store(self, on_progress)
+        # In one snapshot: what a writer does meanwhile must not look like damage.
+        with self._reading():
+            return verify_store(self, on_progress)
 
     def compact(self) -> None:
         """Rewrites the file without its free pages, and folds the write-ahead log in.
@@ -267,19 +275,24 @@ class SQLiteStore(SQLiteFeed):
             writer = self._connections.writer()
             with translated(self.path, writing=True):
                 writer.execute("VACUUM")
-                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                (is_busy, *_) = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if is_busy:
+                raise StoreBusyError(
+                    f"{self.path} was compacted, but a reader that does not end keeps the space.",
+                    hint="Compact again when nobody reads, or just close the index then.",
+                )
 
     def close(self) -> None:
         """Closes all files. Using the store afterwards opens them again."""
         self._connections.close()
 
-    def _write(self, change: Callable[[StoreWriter], int]) -> int:
+    def _write(self, change: Callable[[StoreWriter], int], *, is_repair: bool = False) -> int:
         with self.writing(wait_s=_WAIT_S):
             connection = self._connections.writer()
             with translated(self.path, writing=True):
                 connection.execute("BEGIN IMMEDIATE")
                 try:
-                    result = change(StoreWriter(connection))
+                    result = change(StoreWriter(connection, self.path, is_repair=is_repair))
                     connection.execute("COMMIT")
                 except BaseException:
                     # A full disk may have ended the transaction already.
@@ -308,20 +321,51 @@ class SQLiteStore(SQLiteFeed):
 def _create_file(path: Path, header: StoreHeader) -> None:
     """Writes a new file under another name first: a crash leaves no half of a store."""
     unfinished = path.with_name(f"{path.name}.new")
-    for leftover in path.parent.glob(f"{unfinished.name}*"):
+    try:
+        _remove_unfinished(unfinished)
+        with translated(path, writing=True):
+            _write_file(unfinished, header.to_json().encode("utf-8"))
+        unfinished.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if isinstance(error, KalmRerankerError):
+            raise
+        raise StoreWriteError(
+            f"{path} cannot be made: {error.strerror or error}.",
+            hint="Check the permissions and the free space.",
+        ) from error
+    finally:
+        with suppress(OSError):
+            _remove_unfinished(unfinished)
+
+
+def _write_file(path: Path, header: bytes) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        create_tables(connection)
+        configure(connection, writable=True)
+        connection.execute(
+            "INSERT INTO meta VALUES ('header', ?, ?)", (header, bytes_checksum(header))
+        )
+        # Closing would do it as well, but without a word where the disk is full.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.close()
+
+
+def _remove_unfinished(path: Path) -> None:
+    for leftover in path.parent.glob(f"{path.name}*"):
         leftover.unlink()
-    content = header.to_json().encode("utf-8")
-    with translated(path, writing=True):
-        connection = sqlite3.connect(unfinished, isolation_level=None)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the new file's name durable, where the system can do that."""
+    with suppress(OSError):  # Windows opens no directories
+        handle = os.open(folder, os.O_RDONLY)
         try:
-            create_tables(connection)
-            configure(connection, writable=True)
-            connection.execute(
-                "INSERT INTO meta VALUES ('header', ?, ?)", (content, bytes_checksum(content))
-            )
+            os.fsync(handle)
         finally:
-            connection.close()  # folds the log into the file
-    unfinished.replace(path)
+            os.close(handle)
 
 
 def _row_or_damage(

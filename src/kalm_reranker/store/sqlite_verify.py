@@ -1,13 +1,15 @@
 """Reads everything in a SQLite store and says what is not as it was written."""
 
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kalm_reranker.errors import StoreBusyError
+from kalm_reranker.errors import DamagedStoreError, StoreBusyError
 from kalm_reranker.store.checksums import text_hash
+from kalm_reranker.store.counters import Counters, highest_numbers, is_deletion, read_counters
 from kalm_reranker.store.records import Damage, StoredPassage, StoredStates, VerifyReport
 from kalm_reranker.store.sqlite_rows import checked_passage, checked_states, checked_vector
 
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from kalm_reranker.store.sqlite_store import SQLiteStore
 
 _KEYS_AT_ONCE = 256
+_WRONG_VALUE = re.compile(
+    r"^(NULL|NUMERIC|TEXT|non-\w+) value in (passages|states|vectors|deletions|counters)\."
+    r"|^CHECK constraint failed in counters"
+)
 _MOST_PROBLEMS = 1_000  # of the file's structure; one page can cause many
 
 _PASSAGES = "SELECT key, id, change, text_hash, checksum, metadata, text FROM passages"
@@ -30,6 +36,7 @@ class _Totals:
     tokens: int = 0
     truncated: int = 0
     num_bytes: int = 0
+    are_complete: bool = True  # no states were unreadable
     damaged: list[Damage] = field(default_factory=list)
 
 
@@ -43,19 +50,16 @@ def verify_store(store: "SQLiteStore", on_progress: Callable[[int], None]) -> Ve
         StoreBusyError: The file is locked.
     """
     start = time.perf_counter()
-    structure = _structure_problems(store)
     totals = _Totals()
-    try:
-        counters = _counters(store)
-    except (sqlite3.Error, TypeError, IndexError) as error:
-        structure.append(f"the counters cannot be read: {error}")
-        counters = {}
-    last_key = max(_largest_key(store), counters.get("next_key", 1) - 1)
-    for first in range(1, last_key + 1, _KEYS_AT_ONCE):
-        keys = range(first, min(first + _KEYS_AT_ONCE, last_key + 1))
+    structure = _structure_problems(store)
+    counters = _counters(store, totals)
+    dense_until = counters.next_key if structure and counters is not None else 0
+    for keys in _blocks_of_keys(store, dense_until):
         _check_records(store, keys, totals)
         on_progress(len(keys))
-    structure += _counter_problems(counters, totals)
+    if counters is not None:
+        _check_counters(store, counters, totals)
+    structure += _check_deletions(store, totals)
     return VerifyReport(
         num_passages=totals.passages,
         num_bytes=totals.num_bytes,
@@ -71,7 +75,8 @@ def _structure_problems(store: "SQLiteStore") -> list[str]:
     try:
         for (line,) in connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})"):
             text = line.decode("utf-8", "replace") if isinstance(line, bytes) else str(line)
-            if text != "ok":
+            # Values of a wrong type are found again below, as damage of their record.
+            if text != "ok" and not _WRONG_VALUE.search(text):
                 problems.append(text)
     except sqlite3.Error as error:
         _raise_if_busy(error, store)
@@ -79,7 +84,37 @@ def _structure_problems(store: "SQLiteStore") -> list[str]:
     return problems
 
 
-def _check_records(store: "SQLiteStore", keys: range, totals: _Totals) -> None:
+def _blocks_of_keys(store: "SQLiteStore", dense_until: int) -> Iterator[list[int]]:
+    """Yields all keys in any of the tables, ascending, some at a time.
+
+    Args:
+        store: Whose keys.
+        dense_until: Of a file whose structure is broken, so that its tables cannot be trusted to
+            list their keys: yield all numbers up to this one, whether they are keys or not.
+    """
+    for first in range(1, dense_until, _KEYS_AT_ONCE):
+        yield list(range(first, min(first + _KEYS_AT_ONCE, dense_until)))
+    after = -(2**63)
+    while True:
+        found: set[int] = set()
+        for table in ("passages", "states", "vectors"):
+            sql = f"SELECT key FROM {table} WHERE key > ? ORDER BY key LIMIT ?"
+            try:
+                rows = store.reader().execute(sql, (after, _KEYS_AT_ONCE)).fetchall()
+                found |= {row[0] for row in rows}
+            except sqlite3.Error as error:  # the structure is broken, and that was said
+                _raise_if_busy(error, store)
+        # A broken tree may go back.
+        block = sorted(key for key in found if isinstance(key, int) and key > after)
+        block = block[:_KEYS_AT_ONCE]
+        if not block:
+            return
+        if fresh := [key for key in block if not 0 < key < dense_until]:
+            yield fresh
+        after = block[-1]
+
+
+def _check_records(store: "SQLiteStore", keys: list[int], totals: _Totals) -> None:
     passages, states = _read(store, _PASSAGES, keys), _read(store, _STATES, keys)
     vectors = _read(store, _VECTORS, keys)
     for key in keys:
@@ -121,6 +156,7 @@ def _record_damage(
     elif passage.text is not None and text_hash(passage.text) != passage.text_hash:
         yield Damage(key, passage.id, "its text is not the one that was hashed")
     if isinstance(states, Damage):
+        totals.are_complete = False
         yield states
     else:
         totals.tokens += states.token_count
@@ -152,12 +188,12 @@ def _name_of(row: tuple[Any, ...] | Damage | None) -> str | None:
     return None
 
 
-def _read(store: "SQLiteStore", select: str, keys: range) -> _Rows:
+def _read(store: "SQLiteStore", select: str, keys: list[int]) -> _Rows:
     """Returns the rows of the keys that have one; damage where the file breaks on the way."""
     connection = store.reader()
     try:
         rows = connection.execute(
-            f"{select} WHERE key >= ? AND key < ?", (keys.start, keys.stop)
+            f"{select} WHERE key BETWEEN ? AND ?", (keys[0], keys[-1])
         ).fetchall()
         return {row[0]: row for row in rows if isinstance(row[0], int)}
     except sqlite3.Error as error:
@@ -174,33 +210,49 @@ def _read(store: "SQLiteStore", select: str, keys: range) -> _Rows:
     return found
 
 
-def _counters(store: "SQLiteStore") -> dict[str, int]:
-    names = ("next_key", "num_passages", "num_tokens", "num_truncated")
-    row = store.reader().execute(f"SELECT {', '.join(names)} FROM counters").fetchone()
-    return {name: int(value) for name, value in zip(names, row, strict=True)}
+def _counters(store: "SQLiteStore", totals: _Totals) -> Counters | None:
+    try:
+        return read_counters(store.reader(), store.path)
+    except (sqlite3.Error, DamagedStoreError) as error:
+        if isinstance(error, sqlite3.Error):
+            _raise_if_busy(error, store)
+        totals.damaged.append(Damage(None, None, "the counters are not what was written"))
+        return None
 
 
-def _largest_key(store: "SQLiteStore") -> int:
-    largest = 0
-    for table in ("passages", "states"):
-        try:
-            (key,) = store.reader().execute(f"SELECT max(key) FROM {table}").fetchone()
-            largest = max(largest, int(key or 0))
-        except (sqlite3.Error, ValueError) as error:
-            if isinstance(error, sqlite3.Error):
-                _raise_if_busy(error, store)
-    return largest
-
-
-def _counter_problems(counters: dict[str, int], totals: _Totals) -> Iterator[str]:
-    counted = {
-        "num_passages": totals.passages,
-        "num_tokens": totals.tokens,
-        "num_truncated": totals.truncated,
+def _check_counters(store: "SQLiteStore", counters: Counters, totals: _Totals) -> None:
+    try:
+        key, change = highest_numbers(store.reader())
+    except sqlite3.Error as error:
+        _raise_if_busy(error, store)
+        return  # the structure is broken, and that was said
+    pairs = {
+        "num_passages": (counters.num_passages, totals.passages),
     }
-    for name, value in counted.items():
-        if name in counters and counters[name] != value:
-            yield f"the counter {name} says {counters[name]:,}; {value:,} were found"
+    if totals.are_complete:
+        pairs["num_tokens"] = (counters.num_tokens, totals.tokens)
+        pairs["num_truncated"] = (counters.num_truncated, totals.truncated)
+    for name, (said, found) in pairs.items():
+        if said != found:
+            what = f"the counter {name} says {said:,}; {found:,} was found"
+            totals.damaged.append(Damage(None, None, what))
+    if counters.next_key <= key or counters.last_change < change:
+        what = "the counters are behind the records"
+        totals.damaged.append(Damage(None, None, what))
+
+
+def _check_deletions(store: "SQLiteStore", totals: _Totals) -> list[str]:
+    try:
+        for change, key, checksum in store.reader().execute(
+            "SELECT change, key, checksum FROM deletions"
+        ):
+            if not is_deletion(change, key, checksum):
+                what = f"the record of the deletion number {change} is not what was written"
+                totals.damaged.append(Damage(None, None, what))
+    except sqlite3.Error as error:
+        _raise_if_busy(error, store)
+        return [f"the records of deletions cannot be read: {error}"]
+    return []
 
 
 def _raise_if_busy(error: sqlite3.Error, store: "SQLiteStore") -> None:

@@ -41,6 +41,7 @@ class WriterLock:
         """
         if self._pid != os.getpid():  # a fork inherits neither lock
             self.__init__(self._path)  # type: ignore[misc]
+        wait_s = min(max(0.0, wait_s), threading.TIMEOUT_MAX)
         deadline = time.monotonic() + wait_s
         if not self._threads.acquire(timeout=wait_s):
             raise self._busy("another thread of this process", wait_s)
