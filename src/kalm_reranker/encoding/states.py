@@ -118,11 +118,11 @@ class PassageStates:
         indices = [range(len(self))[index] for index in indices]
         counts = [self.slot_counts[index] for index in indices]
         width = max(counts, default=0)
-        slots = self.slots.new_zeros(len(indices), width, self.slots.shape[1])
-        mask = torch.zeros(len(indices), width, dtype=torch.bool)
-        for row, (index, count) in enumerate(zip(indices, counts, strict=True)):
-            slots[row, :count] = self.slots_of(index)
-            mask[row, :count] = True
+        slots = self.slots.new_empty(len(indices), width, self.slots.shape[1])
+        for row, index, count in zip(slots.unbind(), indices, counts, strict=True):
+            row[:count] = self.slots_of(index)
+            row[count:] = 0
+        mask = torch.arange(width) < torch.tensor(counts).unsqueeze(1)  # [P, C]
         return slots, mask.to(self.slots.device)
 
     def repool(self, compression_ratio: int | None) -> "PassageStates":
