@@ -57,12 +57,15 @@ def encode_passages(
 def pad_token_ids(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Returns ids [P, S] right-padded with 0, and their mask [P, S], True at tokens.
 
-    What stands at padding never reaches a result, so any known id would do.
+    What stands at padding never reaches a result, so any known id would do. Rows may share memory.
     """
-    longest = max(len(ids) for ids in sequences)
+    first = sequences[0]
+    if all(ids is first for ids in sequences):  # one query with all its candidates
+        token_ids = torch.tensor([first], dtype=torch.long).expand(len(sequences), -1)
+        return token_ids, torch.ones(token_ids.shape, dtype=torch.bool)
+    lengths = [len(ids) for ids in sequences]
+    longest = max(lengths)
     token_ids = torch.zeros(len(sequences), longest, dtype=torch.long)
-    mask = torch.zeros(len(sequences), longest, dtype=torch.bool)
-    for row, ids in enumerate(sequences):
-        token_ids[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
-        mask[row, : len(ids)] = True
-    return token_ids, mask
+    for row, ids in zip(token_ids.unbind(), sequences, strict=True):
+        row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
+    return token_ids, torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)

@@ -64,6 +64,7 @@ class StatesReader:
         self._hot = hot_tier
         self._dtype = dtype
         self._codec = codec_named(store.header.codec)
+        self._is_lossless = dtype == torch.bfloat16 and store.header.codec == "bf16"
         self._lock = threading.Lock()
         self._seen_change = store.last_change()  # the hot tier knows of all changes up to this
 
@@ -149,8 +150,10 @@ class StatesReader:
                     self._hot.put(kind, key, item, sizes[key])
 
     def _pooled(self, records: dict[int, StoredStates], ratio: int) -> dict[int, _Pooled]:
-        # From float32, so that lossy codecs are rounded once, after the mean.
-        states = self._decoded(list(records.values()), torch.float32).repool(ratio)
+        # From float32, so that lossy codecs are rounded once, after the mean; states that are
+        # bfloat16 on both sides have their mean taken in float32 anyway.
+        exact = self._dtype if self._is_lossless else torch.float32
+        states = self._decoded(list(records.values()), exact).repool(ratio)
         return {
             key: _Pooled(
                 # A copy: a view would keep the states of all passages of this read in memory.
