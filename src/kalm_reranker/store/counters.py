@@ -42,7 +42,7 @@ def read_counters(connection: sqlite3.Connection, path: Path) -> Counters:
     Raises:
         DamagedStoreError: They are not what was written.
     """
-    row = connection.execute(f"SELECT {_NAMES}, checksum FROM counters").fetchone()
+    row = connection.execute(f"SELECT {_NAMES}, checksum FROM counters WHERE only = 1").fetchone()
     if row is not None:
         *values, checksum = row
         if all(isinstance(value, int) and value >= 0 for value in values):
@@ -58,8 +58,9 @@ def read_counters(connection: sqlite3.Connection, path: Path) -> Counters:
 def write_counters(connection: sqlite3.Connection, counters: Counters) -> None:
     """Writes the counters, inside the caller's transaction."""
     values = astuple(counters)
+    connection.execute("DELETE FROM counters")  # also a row that damage gave another number
     connection.execute(
-        f"INSERT OR REPLACE INTO counters (only, {_NAMES}, checksum) VALUES (1, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO counters (only, {_NAMES}, checksum) VALUES (1, ?, ?, ?, ?, ?, ?)",
         (*values, counters_checksum(*values)),
     )
 

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kalm_reranker.errors import DamagedStoreError, StoreBusyError
@@ -78,10 +79,25 @@ def _structure_problems(store: "SQLiteStore") -> list[str]:
             # Values of a wrong type are found again below, as damage of their record.
             if text != "ok" and not _WRONG_VALUE.search(text):
                 problems.append(text)
+        (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+        (num_pages,) = connection.execute("PRAGMA page_count").fetchone()
     except sqlite3.Error as error:
         _raise_if_busy(error, store)
         problems.append(str(error))
+    else:
+        # SQLite reads what is cut off as zeros, and finds nothing amiss where those pages are free.
+        log = store.path.with_name(f"{store.path.name}-wal")
+        missing = num_pages * page_bytes - _size(store.path)
+        if missing > 0 and _size(log) == 0:
+            problems.append(f"the file was cut off: {missing:,} bytes are missing")
     return problems
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _blocks_of_keys(store: "SQLiteStore", dense_until: int) -> Iterator[list[int]]:

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from kalm_reranker.errors import StoreBusyError, StoreWriteError
+
+# Locks of a parent process: letting go of one in a child would open it for others.
+_INHERITED: list[BaseFileLock] = []
 
 
 class WriterLock:
@@ -39,7 +42,9 @@ class WriterLock:
             StoreBusyError: Somebody else holds it for longer than that.
             StoreWriteError: The file cannot be made or locked.
         """
-        if self._pid != os.getpid():  # a fork inherits neither lock
+        pid = os.getpid()
+        if self._pid != pid:  # a fork inherits neither lock
+            _INHERITED.append(self._file)
             self.__init__(self._path)  # type: ignore[misc]
         wait_s = min(max(0.0, wait_s), threading.TIMEOUT_MAX)
         deadline = time.monotonic() + wait_s
@@ -52,11 +57,14 @@ class WriterLock:
             try:
                 yield
             finally:
-                self._depth -= 1
-                if self._depth == 0:
-                    self._file.release()
+                # A fork made inside the block leaves it as well, but the lock is not its own.
+                if os.getpid() == pid:
+                    self._depth -= 1
+                    if self._depth == 0:
+                        self._file.release()
         finally:
-            self._threads.release()
+            if os.getpid() == pid:
+                self._threads.release()
 
     def _lock_file(self, timeout_s: float, wait_s: float) -> None:
         try:
