@@ -1,10 +1,13 @@
 """What a condition on metadata matches."""
 
+import random
+
 import pytest
 
 from kalm_reranker.errors import InvalidOptionError
 from kalm_reranker.search.candidates import filtered
 from kalm_reranker.search.filters import predicate_of
+from kalm_reranker.search.fusion import reciprocal_rank_fusion
 
 METADATA = {"lang": "en", "year": 2020, "tags": ["a", "b"], "open": True, "none": None, "score": 1}
 
@@ -93,3 +96,45 @@ def test_hits_are_asked_for_until_enough_match(count, expected):
     assert [key for key, _ in found] == expected
     assert looked_at <= 13
     assert depths == sorted(depths)
+
+
+def test_a_ranking_that_changes_with_its_depth_gives_each_passage_once():
+    # As hybrid ones do: what both first stages find late overtakes what one of them found early.
+    shuffle = random.Random(0).shuffle
+    rankings = [list(range(60)), list(range(60))]
+    for ranking in rankings:
+        shuffle(ranking)
+
+    def fetch(depth):
+        fused = reciprocal_rank_fusion([ranking[:depth] for ranking in rankings])
+        return list(fused.items())[:depth]
+
+    found, looked_at = filtered(
+        fetch,
+        15,
+        lambda metadata: metadata["third"],
+        lambda keys: {k: {"third": k % 3 == 0} for k in keys},
+    )
+    assert found == [hit for hit in fetch(60) if hit[0] % 3 == 0][:15]
+    assert looked_at == 60
+
+
+def test_metadata_are_looked_up_some_at_a_time():
+    sizes = []
+
+    def metadata_of(keys):
+        sizes.append(len(keys))
+        return {}
+
+    hits = [(key, 1.0) for key in range(3_000)]
+    assert filtered(lambda depth: hits[:depth], 100, lambda metadata: True, metadata_of) == (
+        [],
+        3_000,
+    )
+    assert sum(sizes) == 3_000
+    assert max(sizes) <= 256
+
+
+@pytest.mark.parametrize(("year", "expected"), [("2021", True), ("1999", False), ("soon", False)])
+def test_text_that_reads_as_a_number_is_ordered_as_one(year, expected):
+    assert predicate_of({"year": {"$gte": 2020}})({"year": year}) is expected

@@ -4,9 +4,12 @@
 
 All fields must match. A value is matched by equality; a list by any of its members; an object by
 all of its operators. A field that is absent matches nothing but `$exists: False`, `$ne` and `$nin`.
-A field that holds a list matches where one of its members does.
+A field that holds a list matches where one of its members does. Order compares numbers with
+numbers and text with text; text that reads as a number counts as one beside a number, since all
+fields of TSV and CSV files are text.
 """
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -104,9 +107,19 @@ def _same(value: Any, wanted: Any) -> bool:  # noqa: ANN401
 
 def _ordered(compare: Callable[[Any, Any], bool], value: Any, wanted: Any) -> bool:  # noqa: ANN401
     """Compares numbers with numbers and text with text; anything else matches nothing."""
+    if _is_number(wanted) and isinstance(value, str):
+        value = _number(value)
     both_text = isinstance(value, str) and isinstance(wanted, str)
     return (both_text or (_is_number(value) and _is_number(wanted))) and compare(value, wanted)
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None  # "Infinity" is a word
