@@ -78,10 +78,12 @@ class _Int8:
         # A slot of zeros, or of values so small that the scale vanishes, has any scale.
         quantised = torch.round(values / torch.where(scales > 0, scales, 1.0))
         quantised = quantised.clamp(-_INT8_LARGEST, _INT8_LARGEST).to(torch.int8)
-        return torch.cat([scales.contiguous().view(torch.uint8), quantised.view(torch.uint8)], 1)
+        scales = scales.clone(memory_format=torch.contiguous_format)
+        return torch.cat([scales.view(torch.uint8), quantised.view(torch.uint8)], 1)
 
     def decode(self, rows: Tensor, width: int, dtype: torch.dtype) -> Tensor:
-        scales = rows[:, :4].contiguous().view(torch.float32)  # [N, 1]
+        # A clone: of no rows, `contiguous` would leave the strides that `view` cannot take.
+        scales = rows[:, :4].clone(memory_format=torch.contiguous_format).view(torch.float32)
         return (rows[:, 4:].view(torch.int8).to(torch.float32) * scales).to(dtype)
 
 
@@ -113,7 +115,8 @@ class _Int4:
 
     def decode(self, rows: Tensor, width: int, dtype: torch.dtype) -> Tensor:
         groups = _num_groups(width)
-        scales = rows[:, : 2 * groups].contiguous().view(torch.bfloat16).float()  # [N, G]
+        scales = rows[:, : 2 * groups].clone(memory_format=torch.contiguous_format)
+        scales = scales.view(torch.bfloat16).float()  # [N, G]
         packed = rows[:, 2 * groups :]
         nibbles = torch.stack([packed & 0x0F, packed >> 4], 2)  # [N, bytes, 2]
         values = nibbles.view(len(rows), groups, _INT4_GROUP).float().add_(_INT4_LOWEST)

@@ -117,9 +117,10 @@ class Connections:
 
 def _connect(path: Path, parameters: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?{parameters}"
-    return sqlite3.connect(
-        uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=64
-    )
+    with translated(path):
+        return sqlite3.connect(
+            uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
 
 
 def _check_file(path: Path) -> None:
@@ -165,16 +166,8 @@ def _open_for_reading(path: Path) -> sqlite3.Connection:
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    try:
-        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
-            raise InvalidStoreError(
-                f"{path} is no SQLite file, or its first bytes are damaged.",
-                hint="Restore a copy, or build the index again in another folder.",
-            ) from error
-        raise
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application_id != APPLICATION_ID:
         raise InvalidStoreError(
             f"{path} is an SQLite file, but no store of passage states (application id "

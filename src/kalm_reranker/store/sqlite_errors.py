@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kalm_reranker.errors import (
     DamagedStoreError,
+    InvalidStoreError,
     KalmRerankerError,
     StoreBusyError,
     StoreError,
@@ -45,6 +46,7 @@ def translated(path: Path, *, writing: bool = False) -> Iterator[None]:
     Raises:
         StoreBusyError: Another connection holds a lock for too long.
         StoreWriteError: Writing failed: full disk, read-only, I/O error.
+        InvalidStoreError: It is no SQLite file.
         DamagedStoreError: The file's structure is broken.
     """
     try:
@@ -75,6 +77,15 @@ def typed(error: sqlite3.Error, path: Path, *, writing: bool) -> KalmRerankerErr
         return StoreError(
             f"{path} cannot be opened: {error}.",
             hint="Check that you may read it and the files beside it.",
+        )
+    if kind == sqlite3.SQLITE_IOERR:
+        return StoreError(
+            f"{path} cannot be read: {error}.", hint="Look at the disk, or restore a copy."
+        )
+    if kind == sqlite3.SQLITE_NOTADB:
+        return InvalidStoreError(
+            f"{path} is no SQLite file, or its first bytes are damaged.",
+            hint="Restore a copy, or build the index again in another folder.",
         )
     return DamagedStoreError(
         f"{path} is damaged: {error}.",
