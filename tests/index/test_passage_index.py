@@ -3,6 +3,7 @@
 import itertools
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -443,3 +444,50 @@ def test_threads_search_while_one_adds(index):
         thread.join()
     assert not problems
     assert len(index) == 16
+
+
+def test_an_older_copy_of_the_store_is_not_searched_with_newer_words(tmp_path, reranker):
+    folder = tmp_path / "index"
+    with PassageIndex.create(folder, reranker) as index:
+        index.add([("a", "alpha one"), ("b", "alpha two")])
+    backup = (folder / "passages.sqlite").read_bytes()
+    with PassageIndex.open(folder, reranker) as index:
+        index.add([("c", "beta one"), ("d", "beta two"), ("e", "beta three")])
+    (folder / "passages.sqlite").write_bytes(backup)
+    with PassageIndex.open(folder, reranker) as index:
+        index.add([(name, f"gamma {name}") for name in "vwxyz"])
+        assert sorted(result.id for result in index.search("gamma")) == list("vwxyz")
+        assert len(index.search("beta")) == 0
+
+
+def test_threads_share_one_first_stage(index):
+    shutil.rmtree(index.folder / "bm25")
+    index.close()
+    start = threading.Barrier(8)
+
+    def search():
+        start.wait()
+        results = index.search("capital")
+        return {result.id for result in results}, results.notes
+
+    with ThreadPoolExecutor(8) as pool:
+        found = [future.result() for future in [pool.submit(search) for _ in range(8)]]
+    assert found == [({"beijing", "paris", "long"}, ())] * 8
+
+
+def test_get_returns_a_passage_for_each_id(index):
+    assert [p.id for p in index.get_many(["paris", "beijing", "paris"])] == [
+        "paris",
+        "beijing",
+        "paris",
+    ]
+
+
+def test_what_cannot_be_an_id_is_not_there(index):
+    assert [name in index for name in ("paris", "", "\ud800", 3, None)] == [True, *[False] * 4]
+
+
+@pytest.mark.parametrize("score", [None, "3", float("nan"), True])
+def test_first_stage_scores_are_numbers(index, score):
+    with pytest.raises(InvalidOptionError, match="score of 'paris' must be a finite number"):
+        index.rerank("capital", {"paris": score, "beijing": 1.0})

@@ -2,11 +2,14 @@
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,6 +18,7 @@ from kalm_reranker.checkpoints.settings import CascadeSettings, RerankerSettings
 from kalm_reranker.encoding.texts import check_query
 from kalm_reranker.errors import (
     InvalidOptionError,
+    InvalidTextError,
     MissingExtraError,
     StoreBusyError,
     TextTypeError,
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULT_HOT_BYTES = 256 * 2**20
+_WAIT_S = 10.0  # for another writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +222,10 @@ class PassageIndex:
         return self._store.num_passages()
 
     def __contains__(self, passage_id: object) -> bool:
-        return isinstance(passage_id, str) and bool(self._store.keys_of([passage_id]))
+        try:
+            return bool(self._store.keys_of([check_id(passage_id)]))
+        except InvalidTextError:
+            return False
 
     def __enter__(self) -> Self:
         return self
@@ -259,7 +267,7 @@ class PassageIndex:
         columns: list[str] | None = None,
         show_progress: bool | None = None,
         on_progress: Callable[[AddReport], None] | None = None,
-        wait_s: float = 10.0,
+        wait_s: float = _WAIT_S,
     ) -> AddReport:
         """Adds passages: encodes what is new, replaces what changed, skips what is there already.
 
@@ -289,7 +297,7 @@ class PassageIndex:
             StoreWriteError: The disk is full or cannot be written.
         """
         source = as_source(passages, format=format, columns=columns)
-        with self._store.writing(wait_s=wait_s):
+        with self._writing(wait_s):
             encoder = self._models.encoder
             dense = self._models.dense if self.header.dense is not None else None
             with adding_bar(source, show=show_progress) as show:
@@ -325,7 +333,7 @@ class PassageIndex:
             StoreWriteError: The disk is full or cannot be written.
         """
         names = _checked_ids(ids)
-        with self._store.writing(wait_s=10.0):
+        with self._writing():
             if not missing_ok:
                 self._keys(names)
             return self._store.delete(names)
@@ -340,17 +348,20 @@ class PassageIndex:
         return self.get_many([passage_id])[0]
 
     def get_many(self, ids: Iterable[str]) -> list[Passage]:
-        """Returns passages in the order of their ids. The text is empty where none is kept.
+        """Returns a passage for each id, in their order. The text is empty where none is kept.
 
         Raises:
             UnknownPassageError: An id does not exist.
             DamagedStoreError: The bytes of one on disk are not what was written.
         """
-        keys = self._keys(_checked_ids(ids))
+        names = _checked_ids(ids)
+        keys = self._keys(names, hint="ids() lists those that are there.")
         read = self._store.read_passages(list(keys.values()))
         if read.damaged:
             raise damage_error(self._store.path, read.damaged)
-        found = [read.found[key] for key in keys.values() if key in read.found]
+        if read.missing:  # deleted since they were looked up
+            return self.get_many(names)
+        found = [read.found[keys[name]] for name in names]
         return [Passage(item.id, item.text or "", item.metadata or None) for item in found]
 
     def ids(self) -> Iterator[str]:
@@ -378,7 +389,7 @@ class PassageIndex:
         Args:
             query: The query.
             top_k: Results wanted.
-            candidates: Passages the first stage hands to the reranker.
+            candidates: Passages the first stage hands to the reranker; never fewer than `top_k`.
             instruction: The task instruction; the checkpoint's default, if not given.
             first_stage: "bm25", "dense" or "hybrid" (both, by reciprocal rank fusion). If not
                 given: hybrid where the index has vectors, else BM25.
@@ -452,12 +463,12 @@ class PassageIndex:
                 asked for without scores.
         """
         check_query(query)
-        scores = dict(ids) if isinstance(ids, Mapping) else None
-        names = _checked_ids(
-            ids if scores is None else sorted(scores, key=lambda name: (-scores[name], name))
-        )
+        names = _checked_ids(ids)
+        scores = _checked_scores(ids) if isinstance(ids, Mapping) else None
+        if scores is not None:
+            names.sort(key=lambda name: (-scores[name], name))
         if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
+            twice = Counter(names).most_common(1)[0][0]
             raise InvalidOptionError(f"ids must name each passage once; got {shown(twice)} twice.")
         if fuse is None:
             fuse = scores is not None and self._settings.blend_with_first_stage
@@ -508,7 +519,7 @@ class PassageIndex:
         if report.structure:
             raise damage_error(self._store.path, report.damaged, report.structure)
         keys = [item.key for item in report.damaged if item.key is not None]
-        with self._store.writing(wait_s=10.0):
+        with self._writing():
             self._store.delete_keys(keys)
         return len(keys)
 
@@ -546,6 +557,13 @@ class PassageIndex:
         self._first_stage.close()
         self._store.close()
 
+    @contextlib.contextmanager
+    def _writing(self, wait_s: float = _WAIT_S) -> Iterator[None]:
+        """Holds the writer lock; what is derived from the store is told before it changes."""
+        with self._store.writing(wait_s=wait_s):
+            self._first_stage.before_write()
+            yield
+
     @property
     def _settings(self) -> RerankerSettings:
         return self.reranker.checkpoint.settings
@@ -574,14 +592,16 @@ class PassageIndex:
                 self._made_searcher = Searcher(self._store, Rescorer(reader, reranker))
             return self._made_searcher
 
-    def _keys(self, ids: Sequence[str]) -> dict[str, int]:
+    def _keys(
+        self, ids: Sequence[str], *, hint: str = "missing_ok=True (--missing-ok) leaves them out."
+    ) -> dict[str, int]:
         keys = self._store.keys_of(ids)
         missing = [name for name in ids if name not in keys]
         if missing:
             raise UnknownPassageError(
                 f"{len(missing)} of {len(ids)} ids are not in the index in {self._folder}; "
                 f"the first is {shown(missing[0])}.",
-                hint="Pass missing_ok=True to leave them out.",
+                hint=hint,
             )
         return keys
 
@@ -600,6 +620,17 @@ def _checked_ids(ids: str | Iterable[str]) -> list[str]:
     if not isinstance(ids, Iterable):
         raise TextTypeError(f"ids must be an id or a list of ids; got {type(ids).__name__}.")
     return [check_id(name, f"ids[{position}]") for position, name in enumerate(ids)]
+
+
+def _checked_scores(scores: Mapping[str, float]) -> dict[str, float]:
+    for name, score in scores.items():
+        is_number = isinstance(score, Real) and not isinstance(score, bool)
+        if not is_number or not math.isfinite(score):
+            raise InvalidOptionError(
+                f"the first-stage score of {shown(name)} must be a finite number; got {score!r}.",
+                hint="Pass ids without scores, best first, if there are none.",
+            )
+    return {name: float(score) for name, score in scores.items()}
 
 
 def _checked_flag(value: object, name: str) -> bool:

@@ -112,6 +112,22 @@ class DerivedIndex(ABC, Generic[F, R]):
             finally:
                 self._current()  # opened while nobody else can replace it
 
+    def forget_future(self, feed: F) -> None:
+        """Gives up data that know of more changes than the store has; call it before a write.
+
+        Such a store was replaced by an older copy of itself. Its next changes get numbers that the
+        data take for those they have, so afterwards nobody could tell.
+        """
+        with self._sync_lock, self._lock:
+            folder = self._access.folder
+            try:
+                state = folder.read_state()
+            except UnusableFolderError:
+                return  # built anew anyway
+            if state.store_id == feed.store_id and state.synced_change > feed.last_change():
+                folder.invalidate()
+                self._opened = None
+
     def close(self) -> None:
         """Lets go of the files, and deletes the temporary ones."""
         with self._sync_lock, self._lock:

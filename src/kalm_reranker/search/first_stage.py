@@ -1,11 +1,13 @@
 """The first stage of an index: BM25, dense vectors, or both; kept true to the store below it."""
 
+import contextlib
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from kalm_reranker.errors import DamagedStoreError, InvalidOptionError
+from kalm_reranker.errors import DamagedStoreError, InvalidOptionError, MissingExtraError
 from kalm_reranker.search.candidates import Candidates, Fetch, filtered
 from kalm_reranker.search.filters import Predicate
 from kalm_reranker.search.fusion import reciprocal_rank_fusion
@@ -40,6 +42,8 @@ class FirstStage:
         self._folder = folder
         self._store = store
         self._dense_model = dense_model
+        # Two of a kind over one folder would take each other for another process.
+        self._lock = threading.Lock()
         self._bm25: TantivyBM25 | None = None
         self._dense: DenseFirstStage | None = None
 
@@ -91,6 +95,16 @@ class FirstStage:
             notes += _behind("the dense first stage", self._dense_stage().sync(self._store).behind)
         return notes
 
+    def before_write(self) -> None:
+        """Must be called before the store changes; see `DerivedIndex.forget_future`."""
+        header = self._store.header
+        # Damaged counters are the business of the write, which may be there to mend them.
+        with contextlib.suppress(MissingExtraError, DamagedStoreError):
+            if header.dense is not None:
+                self._dense_stage().forget_future(self._store)
+            if header.keep_text:
+                self._bm25_stage().forget_future(self._store)
+
     def candidates(
         self,
         query: str,
@@ -121,10 +135,12 @@ class FirstStage:
 
     def close(self) -> None:
         """Closes all files."""
-        for stage in (self._bm25, self._dense):
+        with self._lock:
+            stages = (self._bm25, self._dense)
+            self._bm25 = self._dense = None
+        for stage in stages:
             if stage is not None:
                 stage.close()
-        self._bm25 = self._dense = None
 
     def _fetch(self, query: str, name: FirstStageName) -> tuple[list[str], Fetch]:
         notes: list[str] = []
@@ -166,20 +182,22 @@ class FirstStage:
         return {key: passage.metadata for key, passage in found.items()}
 
     def _bm25_stage(self) -> TantivyBM25:
-        if self._bm25 is None:
-            language = self._store.header.language
-            self._bm25 = TantivyBM25(self._folder / BM25_FOLDER, language=language)  # type: ignore[arg-type]
-        return self._bm25
+        with self._lock:
+            if self._bm25 is None:
+                language = self._store.header.language
+                self._bm25 = TantivyBM25(self._folder / BM25_FOLDER, language=language)  # type: ignore[arg-type]
+            return self._bm25
 
     def _dense_stage(self) -> "DenseFirstStage":
-        if self._dense is None:
-            from kalm_reranker.search.dense import DenseFirstStage
+        with self._lock:
+            if self._dense is None:
+                from kalm_reranker.search.dense import DenseFirstStage
 
-            assert self._store.header.dense is not None  # `check` saw to it
-            self._dense = DenseFirstStage(
-                self._folder / DENSE_FOLDER, width=self._store.header.dense.width
-            )
-        return self._dense
+                assert self._store.header.dense is not None  # `check` saw to it
+                self._dense = DenseFirstStage(
+                    self._folder / DENSE_FOLDER, width=self._store.header.dense.width
+                )
+            return self._dense
 
 
 def _behind(name: str, changes: int) -> list[str]:
