@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from kalm_reranker.index.passage_index import PassageIndex
+
 LINES = [
     {"id": "beijing", "text": "Beijing is the capital of China.", "year": 2020},
     {"id": "gravity", "text": "Gravity attracts bodies toward one another."},
@@ -151,3 +153,15 @@ def test_a_folder_without_an_index_is_an_error(kalm, tmp_path, command):
     assert (code, out) == (1, "")
     assert "error: There is no index in" in err
     assert "hint: Make one: kalm index create" in err
+
+
+def test_an_interrupted_add_says_what_is_kept(kalm, tmp_path, monkeypatch):
+    def add(*arguments, **options):
+        raise KeyboardInterrupt
+
+    folder = str(tmp_path / "index")
+    kalm("index", "create", folder)
+    monkeypatch.setattr(PassageIndex, "add", add)
+    code, out, err = kalm("index", "add", folder, "corpus.jsonl")
+    assert (code, out) == (130, "")
+    assert "interrupted in corpus.jsonl; the index holds 0 passages." in err

@@ -1,9 +1,13 @@
 """`kalm search`, in this process."""
 
+import io
 import json
+import sys
 
 import pytest
 
+from kalm_reranker.errors import StoreWriteError
+from kalm_reranker.index.passage_index import PassageIndex
 from tests.cli.test_index_commands import LINES
 
 QUERY = "What is the capital of China?"
@@ -94,6 +98,9 @@ def test_candidates_of_ones_own(kalm, index, tmp_path):
         (["--rerank", "run.trec"], "A TREC run names its queries by id only."),
         (["--rerank", "run.trec", "--filter", "a=b"], "--rerank brings them"),
         (["  "], "query must hold some text"),
+        ([QUERY, "--trec"], "--trec and --output are for a file of queries."),
+        ([QUERY, "-o", "results.jsonl"], "--trec and --output are for a file of queries."),
+        (["--queries", "q.jsonl", "--explain"], "--explain is for one query."),
     ],
 )
 def test_bad_arguments(kalm, index, arguments, message):
@@ -101,3 +108,49 @@ def test_bad_arguments(kalm, index, arguments, message):
     assert (code, out) == (1, "")
     assert "error: " in err
     assert message in err
+
+
+def test_notes_of_many_queries_are_said_once(kalm, index, tmp_path):
+    queries = tmp_path / "queries.tsv"
+    queries.write_text("".join(f"q{i}\t{'capital ' * 600}\n" for i in range(3)) + "q9\tbodies\n")
+    _, out, err = kalm("search", index, "--queries", str(queries), "-k", "1")
+    assert len(out.splitlines()) == 4
+    assert err.count("the query was cut at") == 1
+    assert "(3 of 4 queries)" in err
+
+
+def test_a_run_with_ids_that_it_cannot_hold_is_refused(kalm, index, tmp_path):
+    spaced = tmp_path / "spaced.jsonl"
+    spaced.write_text('{"id": "new one", "text": "capital"}\n')
+    kalm("index", "add", index, str(spaced))
+    queries = tmp_path / "queries.tsv"
+    queries.write_text("q1\tcapital\n")
+    code, out, err = kalm("search", index, "--queries", str(queries), "--trec")
+    assert (code, out) == (1, "")
+    assert "passage id must be a word without white space" in err
+    assert "'new one'" in err
+
+
+def test_an_error_of_a_search_is_not_taken_for_one_of_the_output(
+    kalm, index, tmp_path, monkeypatch
+):
+    def search(*arguments, **options):
+        raise StoreWriteError("The disk of the index is full.")
+
+    monkeypatch.setattr(PassageIndex, "search", search)
+    queries = tmp_path / "queries.tsv"
+    queries.write_text("q1\tcapital\n")
+    _, _, err = kalm("search", index, "--queries", str(queries), "-o", str(tmp_path / "out"))
+    assert err == "error: The disk of the index is full.\n"
+
+
+def test_results_of_a_file_are_utf_8_whatever_the_locale(kalm, index, tmp_path, monkeypatch):
+    japanese = tmp_path / "ja.jsonl"
+    japanese.write_text('{"id": "tokyo", "text": "東京は日本の首都です。"}\n', encoding="utf-8")
+    kalm("index", "add", index, str(japanese))
+    queries = tmp_path / "queries.tsv"
+    queries.write_text("q1\t日本の首都\n", encoding="utf-8")
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert kalm("search", index, "--queries", str(queries))[0] == 0
+    assert "東京は日本の首都です。" in written.getvalue().decode("utf-8")

@@ -145,12 +145,20 @@ def add(
 
     with PassageIndex.open(index, model, device=device) as opened:
         for source in sources:
-            report = opened.add(
-                source,
-                format=format,
-                columns=None if columns is None else columns.split(","),
-                on_error="raise" if on_error == "stop" else "skip",
-            )
+            try:
+                report = opened.add(
+                    source,
+                    format=format,
+                    columns=None if columns is None else columns.split(","),
+                    on_error="raise" if on_error == "stop" else "skip",
+                )
+            except KeyboardInterrupt:
+                typer.echo(
+                    f"interrupted in {source}; the index holds {len(opened)} passages. The same "
+                    "command goes on from there.",
+                    err=True,
+                )
+                raise
             if as_json:
                 print_json({"source": source} | _counts(report))
             else:

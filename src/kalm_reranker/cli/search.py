@@ -91,15 +91,27 @@ def search(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write. (default: stdout)")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where to write the results of a file of queries. (default: stdout)",
+        ),
     ] = None,
     trec: Annotated[
-        bool, typer.Option("--trec", help="Write a TREC run instead of JSON lines.")
+        bool,
+        typer.Option(
+            "--trec",
+            help="Write a TREC run instead of JSON lines. Its scores count down from the number "
+            "of results: margins of two ratios have no common scale.",
+        ),
     ] = False,
     margin: Annotated[
-        bool, typer.Option("--margin", help="Show yes logit - no logit beside the score.")
+        bool, typer.Option("--margin", help="In the table: yes logit - no logit beside the score.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per result.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per result; so it is with --queries.")
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what each stage did and how long it took.")
     ] = False,
@@ -117,6 +129,15 @@ def search(
         raise InputError(
             "Give either one query or a file of queries.",
             hint='kalm search INDEX "a query", or kalm search INDEX --queries FILE.',
+        )
+    if query is not None and (trec or output is not None):
+        raise InvalidOptionError(
+            "--trec and --output are for a file of queries.",
+            hint="Give the query in a file with --queries, or redirect what --json prints.",
+        )
+    if query is None and explain:
+        raise InvalidOptionError(
+            "--explain is for one query.", hint="Give one as text, in place of a file."
         )
     settings: dict[str, Any] = {
         "top_k": top_k,

@@ -1,7 +1,9 @@
 """Many queries from a file, their results as JSON lines or as a TREC run."""
 
+import io
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from kalm_reranker.errors import InvalidOptionError, StoreWriteError, shown
+from kalm_reranker.errors import InvalidOptionError, KalmRerankerError, StoreWriteError, shown
 from kalm_reranker.progress import progress_bar
 from kalm_reranker.search.ranking import Run, ranked_ids
 from kalm_reranker.search.run_files import (
+    check_word,
     read_candidates_jsonl,
     read_queries,
     read_trec_run,
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from kalm_reranker.search.results import SearchResults
 
 _TREC_TAG = "kalm"
+_MOST_NOTES = 10
 
 
 def search_all(
@@ -50,7 +54,11 @@ def search_all(
     """
     jobs = _jobs(queries, candidates)
     left_out = damaged = 0
+    notes: Counter[str] = Counter()
     run: Run = {}
+    if trec:  # before the work, not after it
+        for job in jobs:
+            check_word(job.query_id, "query id")
     with (
         _writing(output) as file,
         progress_bar(len(jobs), label="search", unit="queries", show=None) as on_progress,
@@ -65,7 +73,10 @@ def search_all(
                 results = index.rerank(job.query, given, missing_ok=True, **settings)
                 left_out += len(job.ids) - results.num_candidates
             damaged += len(results.damaged)
+            notes.update(results.notes)
             if trec:
+                for result in results:
+                    check_word(result.id, "passage id")
                 # Ranks as numbers: scores of two ratios are not comparable, and a run has one.
                 run[job.query_id] = {r.id: float(len(results) - r.rank + 1) for r in results}
             else:
@@ -75,6 +86,10 @@ def search_all(
             write_trec_run(run, file, _TREC_TAG)
     if left_out:
         typer.echo(f"note: {left_out} candidates are not in the index, or are damaged", err=True)
+    for note, count in notes.most_common(_MOST_NOTES):
+        typer.echo(f"note: {note} ({count} of {len(jobs)} queries)", err=True)
+    if len(notes) > _MOST_NOTES:
+        typer.echo(f"note: and {len(notes) - _MOST_NOTES} other notes", err=True)
     if damaged:
         typer.echo(
             f"note: {damaged} candidates are damaged and were left out; see `kalm index verify`",
@@ -134,11 +149,15 @@ def _write_lines(file: TextIO, query_id: str, results: "SearchResults") -> None:
 @contextmanager
 def _writing(output: Path | None) -> Iterator[TextIO]:
     if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # a file's contents, whatever the locale
         yield sys.stdout
         return
     try:
         with output.open("w", encoding="utf-8") as file:
             yield file
+    except KalmRerankerError:  # of a search; some are OSErrors, too
+        raise
     except OSError as error:
         raise StoreWriteError(
             f"{output} cannot be written: {error.strerror or error}.",

@@ -89,11 +89,11 @@ def write_trec_run(run: Run, path_or_file: Path | TextIO, tag: str = "kalm-reran
             Nothing was written then.
         DataFileError: The file cannot be written.
     """
-    _check_word(tag, "tag")
+    check_word(tag, "tag")
     for query_id, scores in run.items():
-        _check_word(query_id, "query id")
+        check_word(query_id, "query id")
         for passage_id, score in scores.items():
-            _check_word(passage_id, "passage id")
+            check_word(passage_id, "passage id")
             if not math.isfinite(score):
                 raise InputError(
                     f"score of passage {passage_id!r} for query {query_id!r} must be a finite "
@@ -224,7 +224,12 @@ def _score(value: object, where: str) -> float:
     return score
 
 
-def _check_word(value: str, what: str) -> None:
+def check_word(value: str, what: str) -> None:
+    """Refuses what cannot stand in a column of a TREC file.
+
+    Raises:
+        InputError: It is empty or holds white space.
+    """
     if not isinstance(value, str) or not value or any(char.isspace() for char in value):
         raise InputError(
             f"{what} must be a word without white space to stand in a TREC file; got "
