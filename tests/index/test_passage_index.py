@@ -491,3 +491,31 @@ def test_what_cannot_be_an_id_is_not_there(index):
 def test_first_stage_scores_are_numbers(index, score):
     with pytest.raises(InvalidOptionError, match="score of 'paris' must be a finite number"):
         index.rerank("capital", {"paris": score, "beijing": 1.0})
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_text_replaced_while_it_was_scored_is_scored_again(
+    index, reranker, tmp_path, monkeypatch, times
+):
+    writer = PassageIndex.open(tmp_path / "index", reranker)
+    texts = iter([f"Another text, number {number}." for number in range(times)])
+    score = reranker.score
+
+    def slow_score(*arguments, **options):
+        scores = score(*arguments, **options)
+        if (text := next(texts, None)) is not None:
+            writer.add([("paris", text)])
+        return scores
+
+    monkeypatch.setattr(reranker, "score", slow_score)
+    results = index.search("capital", cascade=None, fuse=False)
+    monkeypatch.undo()
+    (found,) = [result for result in results if result.id == "paris"]
+    if times == 1:
+        assert found.text == "Another text, number 0."
+        alone = index.rerank("capital", ["paris"], fuse=False)[0]
+        assert found.margin == pytest.approx(alone.margin, abs=1e-4)
+        assert results.notes == ()
+    else:
+        assert "passages change faster than they are scored" in results.notes[-1]
+    writer.close()

@@ -1,6 +1,6 @@
 """A query from its candidates to a ranked list with texts."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING
 
 from kalm_reranker.search.candidates import Candidates
@@ -12,6 +12,9 @@ from kalm_reranker.search.timing import StageLog
 if TYPE_CHECKING:
     from kalm_reranker.store.protocol import PassageStore
     from kalm_reranker.store.records import Damage, StoredPassage
+
+_ATTEMPTS = 3
+_MOST_CHANGES = 10_000  # looked through for those of shown passages
 
 
 class Searcher:
@@ -41,14 +44,21 @@ class Searcher:
         """Returns the best candidates, with text and metadata.
 
         Candidates that were deleted meanwhile, or are damaged on disk, are left out and said so.
+        Where a shown passage was replaced while it was scored, all are scored again.
         """
         said = [*notes, *([plan.note] if plan.note else [])]
-        rescored = self._rescorer.rescore(
-            query, candidates, plan, instruction=instruction, fuse=fuse, log=log
-        )
-        with log.stage("read texts") as counts:
-            shown, gone, damaged = self._passages(rescored.ranking, top_k)
-            counts["passages"] = len(shown)
+        for _ in range(_ATTEMPTS):
+            before = self._store.last_change()
+            rescored = self._rescorer.rescore(
+                query, candidates, plan, instruction=instruction, fuse=fuse, log=log
+            )
+            with log.stage("read texts") as counts:
+                shown, gone, damaged = self._passages(rescored.ranking, top_k)
+                counts["passages"] = len(shown)
+            if not self._is_changed({scored.key for scored, _ in shown}, before):
+                break
+        else:
+            said.append("passages change faster than they are scored; texts may be newer")
         ranks = {key: rank for rank, key in enumerate(candidates.keys, start=1)}
         scores = candidates.scores or {}
         num_gone = len(set(rescored.missing)) + gone
@@ -76,6 +86,13 @@ class Searcher:
             damaged=tuple(str(item) for item in self._named([*rescored.damaged, *damaged])),
             notes=tuple(said),
         )
+
+    def _is_changed(self, keys: Set[int], before: int) -> bool:
+        """Returns whether one of the passages changed: its text may not be what was scored."""
+        if self._store.last_change() == before:
+            return False
+        changed = self._store.changed_keys_since(before, _MOST_CHANGES)
+        return changed is None or not keys.isdisjoint(changed)
 
     def _passages(
         self, ranking: Sequence[Scored], top_k: int
