@@ -19,7 +19,7 @@ from kalm_reranker.demo_report import (
     DemoTimes,
 )
 from kalm_reranker.demo_view import render_demo
-from kalm_reranker.errors import InvalidOptionError
+from kalm_reranker.errors import InvalidOptionError, StoreExistsError
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,11 @@ def test_a_kept_index_is_not_built_again(demo, folder):
     again = run_demo(top_k=3, max_length=48, keep=folder, show_progress=False)
     assert again.num_encoded == 0
     assert again.ndcg_at_10 == report.ndcg_at_10
+
+
+def test_a_kept_index_of_another_ratio_is_refused(demo, folder):
+    with pytest.raises(StoreExistsError, match="compression_ratio=2; asked for is"):
+        run_demo(top_k=3, max_length=48, keep=folder, compression_ratio=4, show_progress=False)
 
 
 def shown(report, width, encoding="utf-8"):

@@ -177,11 +177,8 @@ class _Demo:
 
     def _opened(self) -> "PassageIndex":
         from kalm_reranker.index.passage_index import PassageIndex
-        from kalm_reranker.store.sqlite_store import STORE_FILE
 
-        if (self.folder / STORE_FILE).exists():
-            return PassageIndex.open(self.folder, self.reranker)
-        return PassageIndex.create(self.folder, self.reranker)
+        return PassageIndex.create(self.folder, self.reranker, exist_ok=True)
 
     def _answer_all(
         self, index: "PassageIndex"
