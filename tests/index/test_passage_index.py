@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,10 +17,12 @@ from kalm_reranker.errors import (
     StatesMismatchError,
     StoreExistsError,
     StoreNotFoundError,
+    StoreWriteError,
     TextTypeError,
     UnknownPassageError,
 )
 from kalm_reranker.index.passage_index import PassageIndex
+from kalm_reranker.search import tantivy_bm25
 from kalm_reranker.store.passage import Passage
 from tests.index.conftest import PASSAGES
 
@@ -519,3 +522,28 @@ def test_a_text_replaced_while_it_was_scored_is_scored_again(
     else:
         assert "passages change faster than they are scored" in results.notes[-1]
     writer.close()
+
+
+def test_a_first_stage_that_cannot_be_written_is_searched_as_it_is(index, monkeypatch):
+    def catch_up(*arguments, **options):
+        raise StoreWriteError("The disk is full.")
+
+    index.search("capital")
+    index.delete("paris")
+    monkeypatch.setattr(tantivy_bm25, "catch_up", catch_up)
+    results = index.search("capital")
+    assert {result.id for result in results} == {"beijing", "long"}
+    assert "BM25 is 1 changes behind: The disk is full." in results.notes
+    monkeypatch.undo()
+    assert index.search("capital").notes == ()
+
+
+def test_a_damaged_candidate_that_cannot_be_filtered_is_said(index):
+    connection = sqlite3.connect(index.folder / "passages.sqlite")
+    with connection:
+        connection.execute("UPDATE passages SET metadata = '{}' WHERE id = 'paris'")
+    connection.close()
+    results = index.search("capital", filter={"lang": "en"})
+    assert {result.id for result in results} == {"beijing", "long"}
+    assert results.notes[0].startswith("passage 'paris': ")
+    assert results.notes[0].endswith("it cannot be filtered and was left out")

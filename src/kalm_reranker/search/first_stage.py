@@ -7,7 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from kalm_reranker.errors import DamagedStoreError, InvalidOptionError, MissingExtraError
+from kalm_reranker.errors import (
+    DamagedStoreError,
+    InvalidOptionError,
+    MissingExtraError,
+    StoreWriteError,
+)
 from kalm_reranker.search.candidates import Candidates, Fetch, filtered
 from kalm_reranker.search.filters import Predicate
 from kalm_reranker.search.fusion import reciprocal_rank_fusion
@@ -17,6 +22,7 @@ from kalm_reranker.search.timing import StageLog
 if TYPE_CHECKING:
     from kalm_reranker.search.dense import DenseFirstStage
     from kalm_reranker.search.dense_model import DenseModel
+    from kalm_reranker.store.records import Damage
     from kalm_reranker.store.sqlite_store import SQLiteStore
 
 logger = logging.getLogger(__name__)
@@ -127,7 +133,11 @@ class FirstStage:
             if predicate is None:
                 hits, looked_at = list(fetch(count)), None
             else:
-                hits, looked_at = filtered(fetch, count, predicate, self._metadata_of)
+                damaged: list[Damage] = []
+                hits, looked_at = filtered(
+                    fetch, count, predicate, lambda keys: self._metadata_of(keys, damaged)
+                )
+                notes += [f"{item}; it cannot be filtered and was left out" for item in damaged]
             counts["candidates"] = len(hits)
             if looked_at is not None:
                 counts["looked_at"] = looked_at
@@ -146,12 +156,12 @@ class FirstStage:
         notes: list[str] = []
         if name != "dense":
             bm25 = self._bm25_stage()
-            notes += _behind("BM25", bm25.sync(self._store).behind)
+            notes += self._synced("BM25", bm25)
             by_terms = self._healing(bm25, lambda depth: bm25.search(query, depth))
             if name == "bm25":
                 return notes, by_terms
         dense = self._dense_stage()
-        notes += _behind("the dense first stage", dense.sync(self._store).behind)
+        notes += self._synced("the dense first stage", dense)
         vector = self._dense_model().encode_query(query)
         by_vector = self._healing(dense, lambda depth: dense.search(vector, depth))
         if name == "dense":
@@ -163,6 +173,20 @@ class FirstStage:
             return list(fused.items())[:depth]
 
         return notes, hybrid
+
+    def _synced(self, name: str, stage: "TantivyBM25 | DenseFirstStage") -> list[str]:
+        """Brings derived data up to date; what is there is searched where that cannot be written.
+
+        Raises:
+            StoreWriteError: Nothing is there.
+        """
+        try:
+            return _behind(name, stage.sync(self._store).behind)
+        except StoreWriteError as error:
+            behind = self._store.last_change() - stage.synced_change
+            if not stage.synced_change or behind < 0:
+                raise
+            return [f"{name} is {behind} changes behind: {error.message}"]
 
     def _healing(self, stage: "TantivyBM25 | DenseFirstStage", fetch: Fetch) -> Fetch:
         """Returns a fetch that, where derived data turn out to be damaged, builds them again."""
@@ -177,9 +201,13 @@ class FirstStage:
 
         return search
 
-    def _metadata_of(self, keys: Sequence[int]) -> Mapping[int, Mapping[str, Any]]:
-        found = self._store.read_passages(keys).found
-        return {key: passage.metadata for key, passage in found.items()}
+    def _metadata_of(
+        self, keys: Sequence[int], damaged: "list[Damage]"
+    ) -> Mapping[int, Mapping[str, Any]]:
+        """Returns the metadata of those passages that exist; adds the damaged ones to a list."""
+        read = self._store.read_passages(keys)
+        damaged += read.damaged
+        return {key: passage.metadata for key, passage in read.found.items()}
 
     def _bm25_stage(self) -> TantivyBM25:
         with self._lock:
