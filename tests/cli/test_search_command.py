@@ -97,6 +97,7 @@ def test_candidates_of_ones_own(kalm, index, tmp_path):
         (["--queries", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--rerank", "run.trec"], "A TREC run names its queries by id only."),
         (["--rerank", "run.trec", "--filter", "a=b"], "--rerank brings them"),
+        (["--rerank", "run.trec", "-n", "5"], "--rerank brings them"),
         (["  "], "query must hold some text"),
         ([QUERY, "--trec"], "--trec and --output are for a file of queries."),
         ([QUERY, "-o", "results.jsonl"], "--trec and --output are for a file of queries."),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kalm_reranker.errors import StoreExistsError
+from kalm_reranker.errors import DamagedStoreError, StoreExistsError
 from kalm_reranker.index.passage_index import PassageIndex
 from kalm_reranker.store.hot_tier import HotTier
 from kalm_reranker.store.sqlite_store import SQLiteStore
@@ -40,7 +40,7 @@ def test_everything_is_in_the_export(tmp_path, reranker, codec):
 def test_an_export_overwrites_nothing(index, tmp_path):
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / "mine.txt").write_text("mine")
-    with pytest.raises(StoreExistsError, match="is not empty"):
+    with pytest.raises(StoreExistsError, match="is no empty folder"):
         index.export(tmp_path / "export")
 
 
@@ -48,3 +48,20 @@ def test_an_empty_index_can_be_exported(tmp_path, reranker):
     with PassageIndex.create(tmp_path / "index", reranker) as index:
         assert index.export(tmp_path / "export").num_shards == 0
     assert json.loads((tmp_path / "export" / "export.json").read_text())["shards"] == []
+
+
+def test_an_export_that_fails_leaves_nothing_behind(index, tmp_path):
+    path = index.folder / "passages.sqlite"
+    index.close()
+    content = bytearray(path.read_bytes())
+    content[content.index(b"Gravity attracts")] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedStoreError, match="passage 'gravity'"):
+        index.export(tmp_path / "export")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["index"]
+
+
+def test_an_export_goes_into_an_empty_folder(index, tmp_path):
+    (tmp_path / "export").mkdir()
+    assert index.export(tmp_path / "export").num_passages == 6
+    assert (tmp_path / "export" / "export.json").exists()

@@ -1,5 +1,6 @@
 """An index answers as the reranker would, from states that were stored."""
 
+import collections
 import itertools
 import shutil
 import sqlite3
@@ -7,14 +8,17 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from filelock import FileLock
 
 from kalm_reranker import KaLMReranker
 from kalm_reranker.checkpoints.settings import CascadeSettings
 from kalm_reranker.errors import (
+    DamagedStoreError,
     InvalidOptionError,
     InvalidRatioError,
     InvalidTextError,
     StatesMismatchError,
+    StoreBusyError,
     StoreExistsError,
     StoreNotFoundError,
     StoreWriteError,
@@ -23,6 +27,7 @@ from kalm_reranker.errors import (
 )
 from kalm_reranker.index.passage_index import PassageIndex
 from kalm_reranker.search import tantivy_bm25
+from kalm_reranker.search.derived_index import DerivedIndex
 from kalm_reranker.store.passage import Passage
 from tests.index.conftest import PASSAGES
 
@@ -356,6 +361,7 @@ def test_an_index_that_is_there_can_be_opened_if_it_was_made_alike(index, tmp_pa
         ({"compression_ratio": 4}, "made with compression_ratio=2; asked for is compression_rat"),
         ({"codec": "int8"}, "made with codec='float32'; asked for is codec='int8'"),
         ({"keep_text": False}, "made with keep_text=True"),
+        ({"language": "other"}, "made with language='auto'; asked for is language='other'"),
     ],
 )
 def test_an_index_made_otherwise_is_not_opened_for_it(index, tmp_path, reranker, options, message):
@@ -388,6 +394,18 @@ def test_an_index_made_otherwise_is_not_opened_for_it(index, tmp_path, reranker,
         (lambda i: i.get(""), InvalidTextError, r"must hold at least one character"),
         (lambda i: i.delete(7), TextTypeError, "ids must be an id or a list of ids; got int"),
         (lambda i: i.add(7), TextTypeError, "passages must be a location or an iterable"),
+        (lambda i: i.add([], wait_s="a"), InvalidOptionError, "wait_s must be a number of seconds"),
+        (lambda i: PassageIndex.open(None), InvalidOptionError, "folder must be a path or a name"),
+        (
+            lambda i: PassageIndex.open(i.folder, i.reranker, device="cpu"),
+            InvalidOptionError,
+            "device belong to the reranker",
+        ),
+        (
+            lambda i: PassageIndex.create(i.folder / "x", None),
+            InvalidOptionError,
+            "model must be a path or a name; got None",
+        ),
     ],
 )
 def test_bad_calls(index, call, error, message):
@@ -402,7 +420,8 @@ def test_bad_calls(index, call, error, message):
         ({"language": "klingon"}, "language must be one of"),
         ({"keep_text": 1}, "keep_text must be True or False"),
         ({"hot_bytes": -1}, "hot_bytes must be a whole number of bytes"),
-        ({"dtype": "float32"}, "belong to the reranker"),
+        ({"dtype": "float32"}, "dtype belong to the reranker"),
+        ({"dense": 3}, "dense must be a path or a name; got 3"),
     ],
 )
 def test_bad_settings_make_nothing(tmp_path, reranker, options, message):
@@ -547,3 +566,54 @@ def test_a_damaged_candidate_that_cannot_be_filtered_is_said(index):
     assert {result.id for result in results} == {"beijing", "long"}
     assert results.notes[0].startswith("passage 'paris': ")
     assert results.notes[0].endswith("it cannot be filtered and was left out")
+
+
+def test_a_file_is_no_index(tmp_path):
+    (tmp_path / "file.jsonl").write_text("{}")
+    with pytest.raises(StoreNotFoundError, match=r"file\.jsonl is no folder"):
+        PassageIndex.open(tmp_path / "file.jsonl")
+
+
+def test_ids_that_cannot_be_read_are_told_of(index):
+    path = index.folder / "passages.sqlite"
+    index.close()
+    content = bytearray(path.read_bytes())
+    content[content.index(b"Gravity attracts")] ^= 1
+    path.write_bytes(content)
+    found = []
+    with pytest.raises(DamagedStoreError, match="passage 'gravity'"):
+        collections.deque(map(found.append, index.ids()), maxlen=0)
+    assert found == [p["id"] for p in PASSAGES if p["id"] != "gravity"]
+
+
+def test_a_search_waits_for_a_first_stage_that_another_process_is_building(
+    tmp_path, reranker, monkeypatch
+):
+    folder = tmp_path / "index"
+    with PassageIndex.create(folder, reranker) as index:
+        index.add(PASSAGES)
+    shutil.rmtree(folder / "bm25")
+    (folder / "bm25").mkdir()
+    lock = FileLock(folder / "bm25" / "lock", thread_local=False)
+    lock.acquire()
+    try:
+        with PassageIndex.open(folder, reranker) as index:
+            threading.Timer(0.5, lock.release).start()
+            assert len(index.search(QUERY)) > 0
+            shutil.rmtree(folder / "bm25")
+            (folder / "bm25").mkdir()
+        lock.acquire()
+        monkeypatch.setattr(DerivedIndex.sync, "__kwdefaults__", SOON)
+        with PassageIndex.open(folder, reranker) as index:
+            with pytest.raises(
+                StoreBusyError, match=r"being built by another process; waited 0\.2"
+            ):
+                index.search(QUERY)
+            report = index.add([("new", "A capital.")])  # needs no first stage
+            assert report.added == 1
+            assert "the first stage is not up to date" in report.notes[0]
+    finally:
+        lock.release(force=True)
+
+
+SOON = DerivedIndex.sync.__kwdefaults__ | {"wait_s": 0.2}

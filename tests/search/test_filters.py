@@ -69,6 +69,8 @@ def test_does_not_match(given):
         ({3: "x"}, "filter must be a mapping"),
         ({"a": {"$like": "x"}}, r"unknown operator '\$like' for 'a'; allowed: \$gt"),
         ({"a": {"b": "x"}}, "unknown operator 'b'"),
+        ({"a": {}}, "the condition on 'a' has no operator"),
+        ({"a": {"$gte": None}}, r"\$gte of 'a' must be a number or text; got None"),
         ({"a": {"$in": 3}}, r"\$in of 'a' must be a list of values; got 3"),
     ],
 )

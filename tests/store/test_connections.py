@@ -1,5 +1,6 @@
 """What can be opened as a store, and what is said of the rest."""
 
+import os
 import sqlite3
 import threading
 
@@ -109,6 +110,27 @@ def test_closing_folds_the_log_into_the_file_whoever_read_last(store, passage):
     store.close()
     assert not store.path.with_name(f"{STORE_FILE}-wal").exists()
     assert store.num_passages() == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_fork_uses_none_of_its_parents_connections_and_closes_none(store, passage):
+    """SQLite: "do not open a database, then fork, then use it in the child"."""
+    store.put_many([passage("a")])
+    parents = [store.reader(), store._connections.writer()]
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            own = [store.reader(), store._connections.writer()]
+            store.close()
+            store.close()
+            for connection in parents:
+                connection.execute("PRAGMA user_version")  # raises if it was closed
+            status = int(any(connection in parents for connection in own))
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert [store.reader(), store._connections.writer()] == parents
 
 
 def test_reading_connections_cannot_write(store):

@@ -1,7 +1,9 @@
 """The hot tier keeps to its budget, drops what was not used, and forgets what it is told to."""
 
+import gc
 import random
 import threading
+import tracemalloc
 
 from kalm_reranker.store.hot_tier import HotTier
 
@@ -11,7 +13,7 @@ def held(tier, *keys, kind="k"):
 
 
 def test_it_never_holds_more_than_its_budget():
-    tier, generator = HotTier(1000), random.Random(1)
+    tier, generator = HotTier(1000, item_bytes=0), random.Random(1)
     for _ in range(2000):
         tier.put(
             generator.choice("ab"), generator.randrange(50), object(), generator.randrange(400)
@@ -27,7 +29,7 @@ def test_it_never_holds_more_than_its_budget():
 
 
 def test_what_was_used_last_stays():
-    tier = HotTier(30)
+    tier = HotTier(30, item_bytes=0)
     for key in (1, 2, 3):
         tier.put("k", key, key, 10)
     assert held(tier, 1) == [1]  # used again
@@ -36,17 +38,17 @@ def test_what_was_used_last_stays():
 
 
 def test_an_item_larger_than_the_budget_drops_nothing():
-    tier = HotTier(30)
+    tier = HotTier(30, item_bytes=0)
     tier.put("k", 1, 1, 30)
     tier.put("k", 2, 2, 31)
     assert held(tier, 1, 2) == [1]
-    nothing = HotTier(0)
+    nothing = HotTier(0, item_bytes=0)
     nothing.put("k", 1, 1, 1)
     assert held(nothing, 1) == []
 
 
 def test_putting_again_replaces_and_counts_once():
-    tier = HotTier(30)
+    tier = HotTier(30, item_bytes=0)
     tier.put("k", 1, "old", 20)
     tier.put("k", 1, "new", 25)
     assert tier.get_many("k", [1]) == {1: "new"}
@@ -54,7 +56,7 @@ def test_putting_again_replaces_and_counts_once():
 
 
 def test_a_discarded_passage_is_gone_in_every_kind():
-    tier = HotTier(100)
+    tier = HotTier(100, item_bytes=0)
     for kind in ("stored", 8):
         for key in (1, 2):
             tier.put(kind, key, kind, 10)
@@ -67,14 +69,14 @@ def test_a_discarded_passage_is_gone_in_every_kind():
 
 
 def test_lookups_are_counted():
-    tier = HotTier(100)
+    tier = HotTier(100, item_bytes=0)
     tier.put("k", 1, 1, 1)
     tier.get_many("k", [1, 2, 3])
     assert (tier.stats().hits, tier.stats().misses) == (1, 2)
 
 
 def test_threads_leave_its_counts_right():
-    tier, failures = HotTier(500), []
+    tier, failures = HotTier(500, item_bytes=0), []
 
     def work(seed):
         generator = random.Random(seed)
@@ -101,3 +103,19 @@ def test_threads_leave_its_counts_right():
     assert stats.used_bytes == 30 * stats.num_items <= 500
     for kind in range(3):
         assert all(item == key for key, item in tier.get_many(kind, range(40)).items())
+
+
+def test_many_small_items_count_what_holding_them_takes():
+    tier = HotTier(1_000_000)
+    before = measured()
+    for key in range(10_000):
+        tier.put("k", key, bytes(20), 20)
+    assert tier.stats().num_items < 1_500
+    assert measured() - before < 1_200_000
+
+
+def measured():
+    if not tracemalloc.is_tracing():
+        tracemalloc.start()
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]

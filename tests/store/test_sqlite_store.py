@@ -34,6 +34,14 @@ def test_changes_come_in_order_each_passage_as_it_is_now(store, passage):
     assert store.last_change() == 5
 
 
+def test_new_metadata_is_a_change_too(store, passage):
+    store.put_many([passage("a", "1"), passage("b", "2")])
+    store.set_metadata([(1, '{"n":1}'), (99, None)])
+    assert changes(store, 2) == [(1, "1", 3)]
+    assert store.last_change() == 3
+    assert store.read_passages([1]).found[1].metadata == {"n": 1}
+
+
 def test_changes_are_paged_without_a_gap(store, passage):
     store.put_many([passage(f"p{n}", str(n)) for n in range(700)])
     store.delete([f"p{n}" for n in range(0, 700, 2)])

@@ -131,9 +131,7 @@ def _cascade_from_json(read: "_Reader", default: CascadeSettings | None) -> Casc
     )
     fine_ratio = 1 if cascade.fine_ratio is None else cascade.fine_ratio
     if cascade.coarse_ratio == fine_ratio or cascade.coarse_ratio % fine_ratio:
-        raise inner.error(
-            "coarse_ratio", f"a multiple of fine_ratio {fine_ratio}, above it"
-        )
+        raise inner.error("coarse_ratio", f"a multiple of fine_ratio {fine_ratio}, above it")
     return cascade
 
 

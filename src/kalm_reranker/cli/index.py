@@ -222,6 +222,7 @@ def _counts(report: "AddReport") -> dict[str, object]:
             {"where": problem.where, "message": problem.error.message}
             for problem in report.problems
         ],
+        "notes": report.notes,
         "num_tokens": report.num_tokens,
         "encode_s": round(report.encode_s, 3),
         "store_s": round(report.store_s, 3),
@@ -251,6 +252,8 @@ def _print_report(source: str, report: "AddReport") -> None:
         markup=False,
         soft_wrap=True,
     )
+    for note in report.notes:
+        typer.echo(f"note: {note}", err=True)
     if report.truncated:
         typer.echo(
             f"note: {report.truncated} of {encoded} passages were cut at the length limit",

@@ -25,8 +25,11 @@ def search(
     query: Annotated[str | None, typer.Argument(help="The query.")] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Results wanted.")] = 10,
     candidates: Annotated[
-        int, typer.Option("--candidates", "-n", min=1, help="Passages the reranker scores.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            "--candidates", "-n", min=1, help="Passages the reranker scores. (default: 100)"
+        ),
+    ] = None,
     instruction: Annotated[
         str | None,
         typer.Option(
@@ -146,13 +149,13 @@ def search(
         "cascade": cascade_from_text(cascade),
         "fuse": fuse,
     }
-    if rerank is not None and (conditions or first_stage):
+    if rerank is not None and (conditions or first_stage or candidates):
         raise InvalidOptionError(
-            "--filter and --first-stage choose candidates; --rerank brings them.",
+            "--filter, --first-stage and --candidates choose candidates; --rerank brings them.",
             hint="Leave one of them out.",
         )
     first: dict[str, Any] = {
-        "candidates": candidates,
+        "candidates": 100 if candidates is None else candidates,
         "first_stage": first_stage,
         "filter": filter_from_texts(conditions or []),
     }

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +72,9 @@ def new_header(
 
 # What may differ between an index and the settings it is opened with as if it were to be made: who
 # made it and when, and where its models are found.
-_FREE = frozenset({"store_id", "created_at", "created_by", "model", "revision", "dense"})
+_FREE = frozenset(
+    {"store_id", "created_at", "created_by", "model", "revision", "dense", "provenance"}
+)
 
 
 def check_same_settings(found: StoreHeader, wanted: StoreHeader, folder: Path) -> None:
@@ -82,9 +84,10 @@ def check_same_settings(found: StoreHeader, wanted: StoreHeader, folder: Path) -
         StoreExistsError: One differs; the message names it.
     """
     pairs = [
-        (field.name, getattr(found, field.name), getattr(wanted, field.name))
-        for field in fields(StoreHeader)
-        if field.name not in _FREE
+        (name, theirs, ours)
+        for name, theirs in _settings(found)
+        for other, ours in _settings(wanted)
+        if name == other
     ]
     dense = [
         None if header.dense is None else header.dense.fingerprint for header in (found, wanted)
@@ -96,6 +99,11 @@ def check_same_settings(found: StoreHeader, wanted: StoreHeader, folder: Path) -
                 f"{name}={ours!r}.",
                 hint="Open it as it is with PassageIndex.open, or choose another folder.",
             )
+
+
+def _settings(header: StoreHeader) -> list[tuple[str, object]]:
+    own = [(f.name, getattr(header, f.name)) for f in fields(header) if f.name not in _FREE]
+    return [*asdict(header.provenance).items(), *own]
 
 
 def _model_name(reranker: "KaLMReranker") -> str:

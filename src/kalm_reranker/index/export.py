@@ -7,20 +7,23 @@ passages-00001.jsonl   id, text, metadata, text_hash; line i belongs to token_co
 """
 
 import json
+import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kalm_reranker.errors import StoreError, StoreExistsError, StoreWriteError
+from kalm_reranker.model.pooling import num_slots
 from kalm_reranker.store.damage import damage_error
+from kalm_reranker.store.records import Damage
 
 if TYPE_CHECKING:
     from kalm_reranker.store.records import StoredPassage, StoredStates
     from kalm_reranker.store.sqlite_store import SQLiteStore
 
 _FORMAT = 1
-_SHARD_BYTES = 2**30
+_SHARD_BYTES = 2**30  # of float32 values: what one shard takes in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +55,25 @@ def export_index(store: "SQLiteStore", folder: Path) -> ExportReport:
         DamagedStoreError: A record is damaged.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise StoreExistsError(
-                f"{folder} is not empty.", hint="Export into a new or an empty folder."
+                f"{folder} is there already and is no empty folder.",
+                hint="Export into a new or an empty folder.",
             )
-        return _export(store, folder)
+        # Under another name first: what broke off must not look like an export.
+        unfinished = folder.absolute().with_name(f"{folder.absolute().name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        try:
+            with store.snapshot():
+                report = _export(store, unfinished)
+            if folder.exists():
+                folder.rmdir()
+            unfinished.rename(folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        return replace(report, folder=folder)
     except StoreError:
         raise
     except OSError as error:
@@ -91,7 +107,6 @@ def _export(store: "SQLiteStore", folder: Path) -> ExportReport:
         )
         num_passages += len(passages)
     header = {"format": _FORMAT, "header": asdict(store.header), "shards": shards}
-    # Last, so that a folder without it is known to be unfinished.
     (folder / "export.json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
     return ExportReport(
         folder=folder,
@@ -107,15 +122,19 @@ def _shards(
     passages: list[StoredPassage] = []
     states: list[StoredStates] = []
     num_bytes = 0
+    header = store.header
     for read in store.all_passages():
         stored = store.read_states(list(read.found))
-        if read.damaged or stored.damaged:
-            raise damage_error(store.path, [*read.damaged, *stored.damaged])
+        without = [
+            Damage(key, read.found[key].id, "its states are missing") for key in stored.missing
+        ]
+        if damaged := [*read.damaged, *stored.damaged, *without]:
+            raise damage_error(store.path, damaged)
         for key, passage in read.found.items():
-            if key in stored.found:  # else deleted meanwhile
-                passages.append(passage)
-                states.append(stored.found[key])
-                num_bytes += stored.found[key].num_bytes
+            passages.append(passage)
+            states.append(stored.found[key])
+            slots = num_slots(stored.found[key].token_count, header.compression_ratio)
+            num_bytes += slots * header.width * 4  # decoded, at most
         if num_bytes >= _SHARD_BYTES:
             yield passages, states
             passages, states, num_bytes = [], [], 0

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import closing
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from kalm_reranker.errors import DataFileError, InputError, TextTypeError, shown
@@ -64,14 +65,15 @@ class OtherIndex:
             )
 
     def __iter__(self) -> Iterator[Record]:
-        for read in self._store.all_passages():
-            for damage in read.damaged:
-                error = DataFileError(
-                    f"{self.name}: {damage}.", hint="Add this passage from where it came from."
-                )
-                yield SourceProblem(self.name, error)
-            for passage in read.found.values():
-                yield Passage(passage.id, passage.text or "", passage.metadata or None)
+        with closing(self._store):
+            for read in self._store.all_passages():
+                for damage in read.damaged:
+                    error = DataFileError(
+                        f"{self.name}: {damage}.", hint="Add this passage from where it came from."
+                    )
+                    yield SourceProblem(self.name, error)
+                for passage in read.found.values():
+                    yield Passage(passage.id, passage.text or "", passage.metadata or None)
 
     def count(self) -> int:
         """Returns how many passages it holds."""

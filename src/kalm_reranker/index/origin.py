@@ -1,5 +1,6 @@
 """Whether a reranker may score, or add to, a store: both must agree on where states come from."""
 
+import shlex
 from pathlib import Path
 
 from kalm_reranker.encoding.provenance import Provenance
@@ -22,8 +23,8 @@ def check_same_model(header: StoreHeader, ours: Provenance, model: str, folder: 
     """
     theirs = header.provenance
     reencode = (
-        f"Encode its passages again: kalm index create NEW --model {model} && "
-        f"kalm index add NEW {folder}"
+        f"Encode its passages again: kalm index create NEW --model {shlex.quote(model)} && "
+        f"kalm index add NEW {shlex.quote(str(folder))}"
     )
     if theirs.model_fingerprint != ours.model_fingerprint:
         raise StatesMismatchError(

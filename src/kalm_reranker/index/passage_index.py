@@ -2,14 +2,12 @@
 
 import contextlib
 import logging
-import math
 import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,12 +18,20 @@ from kalm_reranker.errors import (
     InvalidOptionError,
     InvalidTextError,
     MissingExtraError,
-    StoreBusyError,
-    TextTypeError,
+    StoreError,
     UnknownPassageError,
     shown,
 )
 from kalm_reranker.index.adding import Adder, OnError
+from kalm_reranker.index.checks import (
+    checked_bytes,
+    checked_flag,
+    checked_ids,
+    checked_location,
+    checked_scores,
+    checked_seconds,
+    refuse_settings,
+)
 from kalm_reranker.index.creation import check_same_settings, new_header
 from kalm_reranker.index.export import ExportReport, export_index
 from kalm_reranker.index.inputs import PassageInput, as_source
@@ -33,7 +39,7 @@ from kalm_reranker.index.models import IndexModels, ModelInput
 from kalm_reranker.index.progress import adding_bar
 from kalm_reranker.index.report import AddReport
 from kalm_reranker.index.sources.record import Source
-from kalm_reranker.options import UNSET, RatioOption, Unset, check_count, whole_number
+from kalm_reranker.options import UNSET, RatioOption, Unset, check_count
 from kalm_reranker.reranker import KaLMReranker
 from kalm_reranker.search.candidates import Candidates
 from kalm_reranker.search.cascade import ScoringPlan, plan_scoring
@@ -47,7 +53,7 @@ from kalm_reranker.store.damage import damage_error
 from kalm_reranker.store.header import StoreHeader
 from kalm_reranker.store.hot_tier import HotTier, HotTierStats
 from kalm_reranker.store.passage import Passage, check_id
-from kalm_reranker.store.records import StoreCounts, VerifyReport
+from kalm_reranker.store.records import Damage, StoreCounts, VerifyReport
 from kalm_reranker.store.sqlite_store import STORE_FILE, SQLiteStore
 from kalm_reranker.store.states_reader import StatesReader
 
@@ -143,24 +149,20 @@ class PassageIndex:
             InvalidOptionError: A setting is out of range.
             MissingExtraError: A dense model is asked for, and its library is not installed.
         """
-        path = Path(folder)
-        hot_bytes = _checked_bytes(hot_bytes)
+        path = Path(checked_location(folder, "folder"))
+        hot_bytes = checked_bytes(hot_bytes)
         if isinstance(model, KaLMReranker):
-            if device is not None or dtype is not None or max_length is not UNSET:
-                raise InvalidOptionError(
-                    "device, dtype and max_length belong to the reranker, which was given "
-                    "ready-made.",
-                    hint="Give them to KaLMReranker(...).",
-                )
+            refuse_settings(device=device, dtype=dtype, max_length=max_length)
             reranker = model
         else:
             reranker = KaLMReranker(
-                os.fspath(model), device=device, dtype=dtype, max_length=max_length
+                checked_location(model, "model"), device=device, dtype=dtype, max_length=max_length
             )
-        if isinstance(dense, str | os.PathLike):
+        if dense is not None:
             from kalm_reranker.search.dense_model import DenseModel
 
-            dense = DenseModel(os.fspath(dense))
+            if not isinstance(dense, DenseModel):
+                dense = DenseModel(checked_location(dense, "dense"))
         header = new_header(
             reranker,
             compression_ratio=compression_ratio,
@@ -205,8 +207,12 @@ class PassageIndex:
             InvalidStoreError: It is of another format version, or something else.
             DamagedStoreError: Its header is damaged.
         """
-        path = Path(folder)
-        hot_bytes = _checked_bytes(hot_bytes)
+        path = Path(checked_location(folder, "folder"))
+        hot_bytes = checked_bytes(hot_bytes)
+        if isinstance(model, KaLMReranker):
+            refuse_settings(device=device, dtype=dtype)
+        elif model is not None:
+            checked_location(model, "model")
         store = SQLiteStore.open(path)
         models = IndexModels(path, store.header, model, device=device, dtype=dtype)
         return cls(path, store, models, hot_bytes=hot_bytes)
@@ -297,7 +303,7 @@ class PassageIndex:
             StoreWriteError: The disk is full or cannot be written.
         """
         source = as_source(passages, format=format, columns=columns)
-        with self._writing(wait_s):
+        with self._writing(checked_seconds(wait_s, "wait_s")):
             encoder = self._models.encoder
             dense = self._models.dense if self.header.dense is not None else None
             with adding_bar(source, show=show_progress) as show:
@@ -311,7 +317,7 @@ class PassageIndex:
                     source, on_error=on_error, on_progress=tell
                 )
             start = time.perf_counter()
-            self._sync_first_stage()
+            report.notes += self._sync_first_stage()
             report.first_stage_s = time.perf_counter() - start
             report.seconds += report.first_stage_s
         logger.info("added to %s: %s", self._folder, report)
@@ -332,7 +338,7 @@ class PassageIndex:
             StoreBusyError: Another writer is at work.
             StoreWriteError: The disk is full or cannot be written.
         """
-        names = _checked_ids(ids)
+        names = checked_ids(ids)
         with self._writing():
             if not missing_ok:
                 self._keys(names)
@@ -354,7 +360,7 @@ class PassageIndex:
             UnknownPassageError: An id does not exist.
             DamagedStoreError: The bytes of one on disk are not what was written.
         """
-        names = _checked_ids(ids)
+        names = checked_ids(ids)
         keys = self._keys(names, hint="ids() lists those that are there.")
         read = self._store.read_passages(list(keys.values()))
         if read.damaged:
@@ -365,9 +371,17 @@ class PassageIndex:
         return [Passage(item.id, item.text or "", item.metadata or None) for item in found]
 
     def ids(self) -> Iterator[str]:
-        """Yields the ids of all passages in the order they were first added. Streams."""
+        """Yields the ids of all passages in the order they were first added. Streams.
+
+        Raises:
+            DamagedStoreError: At the end, if the ids of some could not be read.
+        """
+        damaged: list[Damage] = []
         for read in self._store.all_passages():
             yield from (passage.id for passage in read.found.values())
+            damaged += read.damaged
+        if damaged:
+            raise damage_error(self._store.path, damaged)
 
     def search(
         self,
@@ -428,7 +442,7 @@ class PassageIndex:
             plan,
             top_k=top_k,
             instruction=instruction,
-            fuse=_checked_flag(fuse, "fuse"),
+            fuse=checked_flag(fuse, "fuse"),
             log=log,
             notes=notes,
         )
@@ -463,8 +477,8 @@ class PassageIndex:
                 asked for without scores.
         """
         check_query(query)
-        names = _checked_ids(ids)
-        scores = _checked_scores(ids) if isinstance(ids, Mapping) else None
+        names = checked_ids(ids)
+        scores = checked_scores(ids) if isinstance(ids, Mapping) else None
         if scores is not None:
             names.sort(key=lambda name: (-scores[name], name))
         if len(set(names)) < len(names):
@@ -472,10 +486,10 @@ class PassageIndex:
             raise InvalidOptionError(f"ids must name each passage once; got {shown(twice)} twice.")
         if fuse is None:
             fuse = scores is not None and self._settings.blend_with_first_stage
-        if _checked_flag(fuse, "fuse") and scores is None:
+        if checked_flag(fuse, "fuse") and scores is None:
             raise InvalidOptionError(
                 "fuse needs first-stage scores; got ids without scores.",
-                hint="Pass a mapping of id to score.",
+                hint='Pass id -> score (in a file: candidates with "score"), or leave fuse out.',
             )
         keys = self._store.keys_of(names) if missing_ok else self._keys(names)
         notes = self._cut_note(query)
@@ -605,44 +619,10 @@ class PassageIndex:
             )
         return keys
 
-    def _sync_first_stage(self) -> None:
+    def _sync_first_stage(self) -> list[str]:
         """Catches up where it can; an add is complete without it, since searches do it too."""
-        with contextlib.suppress(StoreBusyError):
-            try:
-                self._first_stage.sync()
-            except MissingExtraError as error:
-                logger.info("the first stage was not built: %s", error)
-
-
-def _checked_ids(ids: str | Iterable[str]) -> list[str]:
-    if isinstance(ids, str):
-        return [check_id(ids)]
-    if not isinstance(ids, Iterable):
-        raise TextTypeError(f"ids must be an id or a list of ids; got {type(ids).__name__}.")
-    return [check_id(name, f"ids[{position}]") for position, name in enumerate(ids)]
-
-
-def _checked_scores(scores: Mapping[str, float]) -> dict[str, float]:
-    for name, score in scores.items():
-        is_number = isinstance(score, Real) and not isinstance(score, bool)
-        if not is_number or not math.isfinite(score):
-            raise InvalidOptionError(
-                f"the first-stage score of {shown(name)} must be a finite number; got {score!r}.",
-                hint="Pass ids without scores, best first, if there are none.",
-            )
-    return {name: float(score) for name, score in scores.items()}
-
-
-def _checked_flag(value: object, name: str) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidOptionError(f"{name} must be True, False or None; got {value!r}.")
-    return value
-
-
-def _checked_bytes(value: object) -> int:
-    count = whole_number(value)
-    if count is None or count < 0:
-        raise InvalidOptionError(
-            f"hot_bytes must be a whole number of bytes, 0 or more; got {value!r}."
-        )
-    return count
+        try:
+            return self._first_stage.sync(wait_s=0)
+        except (StoreError, MissingExtraError) as error:
+            logger.warning("the first stage is not up to date: %s", error)
+            return [f"the first stage is not up to date: {error}"]

@@ -22,6 +22,8 @@ class AddReport:
         truncated: Of the encoded ones, cut at the length limit.
         num_problems: Records that could not be used.
         problems: The first 1,000 of them.
+        notes: What else is to be known, in words; for example that BM25 could not be brought up to
+            date, which searches will try again.
         num_tokens: Tokens encoded.
         encode_s: Seconds in the encoder, tokenisation and pooling included.
         store_s: Seconds in the store: codec, looking up what is there, writing.
@@ -36,6 +38,7 @@ class AddReport:
     truncated: int = 0
     num_problems: int = 0
     problems: list[SourceProblem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     num_tokens: int = 0
     encode_s: float = 0.0
     store_s: float = 0.0

@@ -5,6 +5,7 @@ What is common to BM25 and dense vectors; what differs is how data are opened, b
 
 import logging
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
@@ -12,13 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from kalm_reranker.errors import DamagedStoreError, StoreError
+from kalm_reranker.errors import DamagedStoreError, StoreBusyError, StoreError
 from kalm_reranker.search.change_feed import Feed
 from kalm_reranker.search.derived_folder import DerivedFolder, FolderState, UnusableFolderError
 from kalm_reranker.search.folder_access import FolderAccess
 from kalm_reranker.search.sync_report import SyncReport
 
 logger = logging.getLogger(__name__)
+
+# How long a search that has nothing to search in waits for a process that is building it.
+_WAIT_S = 60.0
+_POLL_S = 0.05
 
 F = TypeVar("F", bound=Feed)
 R = TypeVar("R")
@@ -85,7 +90,11 @@ class DerivedIndex(ABC, Generic[F, R]):
         )
 
     def sync(
-        self, feed: F, *, on_progress: Callable[[int], None] = lambda count: None
+        self,
+        feed: F,
+        *,
+        on_progress: Callable[[int], None] = lambda count: None,
+        wait_s: float = _WAIT_S,
     ) -> SyncReport:
         """Brings the index up to date with a store.
 
@@ -94,15 +103,18 @@ class DerivedIndex(ABC, Generic[F, R]):
         Args:
             feed: The store's passages.
             on_progress: Told how many more passages are done.
+            wait_s: How long to wait for another process that is building what is missing. Where
+                there is something to search in, nobody waits.
 
         Raises:
+            StoreBusyError: Another process is building what is missing for longer than that.
             StoreWriteError: The disk is full or fails; what was current still is.
             MissingExtraError: A library that is needed is not installed.
         """
         with self._sync_lock, ExitStack() as stack:
             if not self.is_behind(feed):
                 return SyncReport()
-            if not self._access.enter_lock(stack):
+            if not self._enter_lock(stack, wait_s):
                 return SyncReport(
                     reason="another process is writing",
                     behind=max(1, feed.last_change() - self.synced_change),
@@ -111,6 +123,27 @@ class DerivedIndex(ABC, Generic[F, R]):
                 return self._sync_alone(feed, on_progress)
             finally:
                 self._current()  # opened while nobody else can replace it
+
+    def _enter_lock(self, stack: ExitStack, wait_s: float) -> bool:
+        """Takes the lock, or returns False where another process has it and there are data to use.
+
+        Without any, a search would find nothing, so it waits for them.
+
+        Raises:
+            StoreBusyError: They do not come.
+        """
+        deadline = time.monotonic() + wait_s
+        while not self._access.enter_lock(stack):
+            if self._current() is not None:
+                return False
+            if time.monotonic() > deadline:
+                raise StoreBusyError(
+                    f"{self._access.folder.path} is being built by another process; waited "
+                    f"{wait_s:g} s.",
+                    hint="Wait until it has finished, and search again.",
+                )
+            time.sleep(_POLL_S)
+        return True
 
     def forget_future(self, feed: F) -> None:
         """Gives up data that know of more changes than the store has; call it before a write.

@@ -60,6 +60,11 @@ _Condition: TypeAlias = Callable[[bool, Any], bool]  # (is the field there, its 
 
 def _condition(field: str, wanted: Any) -> _Condition:  # noqa: ANN401 - any JSON value
     if isinstance(wanted, Mapping):
+        if not wanted:
+            raise InvalidOptionError(
+                f"filter: the condition on {field!r} has no operator; allowed: "
+                f"{', '.join(_OPERATORS)}."
+            )
         parts = [_operator(field, name, value) for name, value in wanted.items()]
         return lambda present, value: all(part(present, value) for part in parts)
     if isinstance(wanted, list | tuple | set | frozenset):
@@ -69,6 +74,10 @@ def _condition(field: str, wanted: Any) -> _Condition:  # noqa: ANN401 - any JSO
 
 def _operator(field: str, name: object, wanted: Any) -> _Condition:  # noqa: ANN401
     if name in _ORDER:
+        if not isinstance(wanted, str) and not _is_number(wanted):
+            raise InvalidOptionError(
+                f"filter: {name} of {field!r} must be a number or text; got {shown(wanted)}."
+            )
         compare = _ORDER[str(name)]
         return lambda present, value: (
             present and _any(value, lambda member: _ordered(compare, member, wanted))

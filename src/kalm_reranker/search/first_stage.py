@@ -86,19 +86,23 @@ class FirstStage:
             )
         return name  # type: ignore[return-value]
 
-    def sync(self, on_progress: Callable[[int], None] = lambda count: None) -> list[str]:
+    def sync(self, *, wait_s: float = 60.0) -> list[str]:
         """Brings derived data up to date with the store; returns what could not be, in words.
 
+        Args:
+            wait_s: How long to wait for another process that is building what is missing.
+
         Raises:
+            StoreBusyError: It takes longer.
             MissingExtraError: BM25 is not installed.
             StoreWriteError: The disk is full.
         """
         notes = []
         if self._store.header.keep_text:
-            report = self._bm25_stage().sync(self._store, on_progress=on_progress)
-            notes += _behind("BM25", report.behind)
+            notes += _behind("BM25", self._bm25_stage().sync(self._store, wait_s=wait_s).behind)
         if self._store.header.dense is not None:
-            notes += _behind("the dense first stage", self._dense_stage().sync(self._store).behind)
+            report = self._dense_stage().sync(self._store, wait_s=wait_s)
+            notes += _behind("the dense first stage", report.behind)
         return notes
 
     def before_write(self) -> None:

@@ -126,6 +126,11 @@ def _connect(path: Path, parameters: str) -> sqlite3.Connection:
 def _check_file(path: Path) -> None:
     try:
         size = path.stat().st_size
+    except NotADirectoryError as error:
+        raise StoreNotFoundError(
+            f"{path.parent} is no folder; an index is a folder that holds {path.name}.",
+            hint="Name the folder, or another one to make an index in.",
+        ) from error
     except (OSError, ValueError) as error:  # the latter for a NUL in the path
         raise StoreNotFoundError(
             f"There is no index in {path.parent}: {path.name} is missing.",

@@ -117,6 +117,12 @@ class SQLiteFeed:
         return list(texts.values())
 
     @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Inside the block, this thread sees the store as it is now, whatever is written."""
+        with self._reading():
+            yield
+
+    @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """A transaction for reading: one snapshot, and one lock for all its statements."""
         connection = self.reader()
