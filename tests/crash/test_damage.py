@@ -302,6 +302,27 @@ def test_every_letter_of_the_schema_is_guarded(sound, scratch):
     assert refused > 0.98 * len(offsets)  # between two cells there may be a gap
 
 
+@pytest.mark.parametrize("table", ["passages", "states", "deletions", "passages_by_change"])
+def test_rows_out_of_order_lead_nobody_in_a_circle(sound, scratch, table):
+    """Whoever reads "all after the last" must notice that the next is an earlier one."""
+    for start in of_table(sound, table):
+        content = bytearray(sound.content)
+        count = int.from_bytes(content[start + 3 : start + 5], "big")
+        if count < 2:
+            continue
+        header = 8
+        for first, last in ((0, count - 1), (count // 2, count - 1)):
+            cells = [
+                slice(start + header + 2 * n, start + header + 2 * n + 2) for n in (first, last)
+            ]
+            content[cells[0]], content[cells[1]] = content[cells[1]], content[cells[0]]
+            folder = sound.copy(scratch / "copy", content)
+            with no_hang(f"{table} {start}"):
+                outcome = check_copy(sound, folder)
+                assert not outcome.is_verified
+                assert not check_quickly(sound, folder).is_verified
+
+
 @pytest.mark.parametrize("key", [-5, 2**40, 2**62, 2**63 - 1])
 @pytest.mark.parametrize("table", ["passages", "states"])
 def test_a_key_that_was_never_given_is_named_and_dropped(sound, scratch, table, key):

@@ -269,11 +269,21 @@ def check_read_only(said, undamaged):
 
 
 @needs_mounts
-def test_a_read_only_index_can_be_read_and_says_so_when_it_is_written(sound, tiny):
+@pytest.mark.parametrize("was_read_before", [True, False])
+def test_a_read_only_index_can_be_read_and_says_so_when_it_is_written(
+    sound, tiny, tmp_path, was_read_before
+):
+    """Readers leave SQLite's empty files beside it; where there are none, none can be made."""
     with closing(SQLiteStore(sound)) as store:
         undamaged = records(store)
-    mount = ["mount", "--bind", "-o", "ro", str(sound), str(sound)]
-    said = json.loads(in_namespace.run(mount, READS_ONLY, tiny, sound).splitlines()[-1])
+    folder = shutil.copytree(sound, tmp_path / "index")
+    leftovers = [folder / f"passages.sqlite-{name}" for name in ("wal", "shm")]
+    assert all(path.exists() for path in leftovers)
+    if not was_read_before:
+        for path in leftovers:
+            path.unlink()
+    mount = ["mount", "--bind", "-o", "ro", str(folder), str(folder)]
+    said = json.loads(in_namespace.run(mount, READS_ONLY, tiny, folder).splitlines()[-1])
     check_read_only(said, undamaged)
 
 
