@@ -220,3 +220,28 @@ def test_compacting_gives_space_back(store, passage):
     assert after.free_bytes == 0
     assert store.verify().ok
     assert store.num_passages() == 10
+
+
+def test_a_broken_order_of_many_rows_ends(store, passage):
+    """Of a table of several pages: what comes "after the last" may come before it."""
+    store.put_many([passage(f"p{n}", "word " * 20) for n in range(700)])
+    store.close()
+    connection = sqlite3.connect(store.path)
+    rows = connection.execute(
+        "SELECT pageno, pgsize FROM dbstat WHERE name = 'passages' AND pagetype = 'leaf'"
+    ).fetchall()
+    connection.close()
+    sound = store.path.read_bytes()
+    for page, size in rows:
+        content = bytearray(sound)
+        start = (page - 1) * size
+        count = int.from_bytes(content[start + 3 : start + 5], "big")
+        pointers = [slice(start + 8 + 2 * n, start + 10 + 2 * n) for n in range(count)]
+        first, last = bytes(content[pointers[0]]), bytes(content[pointers[-1]])
+        content[pointers[0]], content[pointers[-1]] = last, first
+        store.path.write_bytes(content)
+        report = store.verify()
+        assert report.structure
+        with pytest.raises(DamagedStoreError, match="not in the order"):
+            list(store.keys())
+        store.close()
