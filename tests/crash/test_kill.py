@@ -185,7 +185,7 @@ def test_a_builder_killed_thirty_times_in_a_row_ends_with_the_same_index(
     generator = random.Random(5)
     folder = tmp_path / "index"
     PassageIndex.create(folder, reranker).close()
-    before, kills = {}, 0
+    before, kills, in_the_middle = {}, 0, 0
     for number in range(EDITIONS):
         passages = edition(number)
         target = {name: record[:2] for name, record in never_killed.records[number].items()}
@@ -206,6 +206,8 @@ def test_a_builder_killed_thirty_times_in_a_row_ends_with_the_same_index(
             )
             kills += was_killed
             before = check_after_kill(folder, before, target, acknowledged, never_killed.slots)
+            num_done = sum(before[name][:2] == target[name] for name in before)
+            in_the_middle += was_killed and acknowledged > 0 and num_done < len(target)
         resume(server, folder, passages)
         with PassageIndex.open(folder, reranker) as index:
             assert index.verify().ok
@@ -214,6 +216,7 @@ def test_a_builder_killed_thirty_times_in_a_row_ends_with_the_same_index(
         assert before == never_killed.records[number]
         assert answers(folder, reranker) == never_killed.answers[number]
     assert kills >= 30
+    assert in_the_middle >= 20
     # Keys, which break ties, are the same as well.
     assert fresh_candidates(folder, reranker) == fresh_candidates(never_killed.folder, reranker)
 
