@@ -84,7 +84,7 @@ class Outcome:
             return None
 
 
-def check_copy(sound, folder):
+def check_copy(sound, folder, *, writes=True):
     """Does everything with a damaged copy; asserts that nothing wrong is taken for good."""
     outcome = Outcome()
     index = outcome.attempt("open", lambda: PassageIndex.open(folder, sound.reranker))
@@ -98,7 +98,8 @@ def check_copy(sound, folder):
             with closing(SQLiteStore(folder)) as store:
                 assert records(store) == sound.records
             assert not outcome.refused
-        check_writing(sound, index, outcome)
+        if writes:
+            check_writing(sound, index, outcome)
     return outcome
 
 
@@ -152,10 +153,12 @@ def check_writing(sound, index, outcome):
 def run(sound, scratch, damages):
     """Tries damages, each a name and new content; returns how many were found by `verify`."""
     outcomes = []
-    for name, content in damages:
+    for number, (name, content) in enumerate(damages):
         with no_hang(name):
             try:
-                outcome = check_copy(sound, sound.copy(scratch / "copy", content))
+                # Writing takes half of the time; every other copy is enough.
+                folder = sound.copy(scratch / "copy", content)
+                outcome = check_copy(sound, folder, writes=number % 2 == 0)
             except Exception as error:
                 error.add_note(f"damage: {name}")
                 raise
