@@ -418,7 +418,7 @@ def check_healed(sound, folder, names):
         if names is not None:
             assert names <= {damage.id for damage in report.damaged}
             assert not names - {None} or str(report.damaged[0]).startswith("passage")
-        index.drop_damaged(report)
+        index.drop_damaged()
         assert index.verify().ok
         index.add(list(sound.passages.values()))
         assert index.verify().ok

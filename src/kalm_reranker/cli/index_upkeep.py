@@ -92,8 +92,9 @@ def verify(
             if len(problems) > _MOST_SHOWN:
                 typer.echo(f"damaged: {len(problems) - _MOST_SHOWN} more (see --json)", err=True)
         if drop_damaged and report.damaged:
-            count = opened.drop_damaged(report)
-            typer.echo(f"dropped {count}; add them again from where they came from", err=True)
+            count = opened.drop_damaged()
+            again = "; add them again from where they came from" if count else "; counted anew"
+            typer.echo(f"dropped {count} passages{again}", err=True)
     if not report.ok:
         raise typer.Exit(1)
 

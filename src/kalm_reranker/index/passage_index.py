@@ -522,19 +522,27 @@ class PassageIndex:
         """
         return self._store.verify(on_progress)
 
-    def drop_damaged(self, report: VerifyReport) -> int:
-        """Deletes the records that `verify` found damaged, so that adding them again encodes them.
+    def drop_damaged(self, on_progress: Callable[[int], None] = lambda count: None) -> int:
+        """Deletes damaged records, so that adding them again encodes them; counts anew.
 
-        Returns how many there were.
+        It verifies once more while nobody else can write: what was mended meanwhile stays.
+
+        Args:
+            on_progress: As in `verify`.
+
+        Returns:
+            How many were deleted.
 
         Raises:
             DamagedStoreError: The file's structure is broken; nothing can be written to it.
         """
-        if report.structure:
-            raise damage_error(self._store.path, report.damaged, report.structure)
-        keys = [item.key for item in report.damaged if item.key is not None]
         with self._writing():
-            self._store.delete_keys(keys)
+            report = self._store.verify(on_progress)
+            if report.structure:
+                raise damage_error(self._store.path, report.damaged, report.structure)
+            keys = [item.key for item in report.damaged if item.key is not None]
+            if report.damaged:
+                self._store.delete_keys(keys)
         return len(keys)
 
     def compact(self) -> None:
