@@ -5,7 +5,6 @@ from importlib import import_module
 
 import pytest
 
-
 DOCUMENTED = [
     "kalm_reranker.scoring",
     "kalm_reranker.reranker",

@@ -64,6 +64,7 @@ def test_broken_lines_stop_or_are_skipped_and_listed(kalm, index, tmp_path):
     assert code == 1
     assert "more.jsonl, line 2: expected one JSON object" in err
     assert "hint: " in err
+    assert "1 passages before the error are in the index; --on-error skip goes past it" in err
     code, out, err = kalm("index", "add", index, str(path), "--on-error", "skip")
     assert code == 0
     assert "1 added, 1 unchanged, 2 that cannot be used" in out
@@ -94,6 +95,7 @@ def test_get_and_delete(kalm, index, tmp_path):
         "text": "Paris The capital of France is Paris.",
         "metadata": {"title": "Paris"},
     }
+    assert kalm("index", "ids", index)[1].split() == ["beijing", "gravity", "paris"]
     code, out, err = kalm("index", "get", index, "nowhere")
     assert (code, out) == (1, "")
     assert "1 of 1 ids are not in the index" in err

@@ -26,7 +26,9 @@ def index(kalm, tmp_path):
 def test_a_table(kalm, index):
     code, out, err = kalm("search", index, QUERY, "--margin")
     lines = out.splitlines()
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err == "ordered by score and first stage together (--no-fuse: by score alone)\n"
+    assert kalm("search", index, QUERY, "--no-fuse")[2] == ""
     assert lines[0].split() == ["rank", "score", "margin", "id", "passage"]
     assert lines[1].split()[0] == "1"
     assert "beijing" in lines[1]
@@ -82,7 +84,7 @@ def test_candidates_of_ones_own(kalm, index, tmp_path):
     code, out, err = kalm("search", index, "--rerank", str(given))
     assert code == 0
     assert [json.loads(line)["id"] for line in out.splitlines()] == ["beijing", "gravity"]
-    assert "note: 1 candidates are not in the index" in err
+    assert "note: 1 of 3 ids are not in the index (1 of 1 queries)" in err
 
 
 @pytest.mark.parametrize(

@@ -179,3 +179,27 @@ def test_an_index_without_texts_is_no_source(tmp_path, reranker):
     with PassageIndex.create(tmp_path / "copy", reranker) as copy:
         with pytest.raises(DataFileError, match="keeps no texts"):
             copy.add(tmp_path / "bare")
+
+
+def test_skipping_what_is_there_does_not_make_later_blocks_longer(tmp_path, reranker):
+    known = [(f"known{i}", f"text {i}") for i in range(2_000)]
+    steps = []
+    with PassageIndex.create(tmp_path / "index", reranker) as index:
+        index.add(known)
+        index.add(
+            [*known, *((f"new{i}", f"new text {i}") for i in range(300))],
+            on_progress=lambda report: steps.append(report.added),
+        )
+    first = next(count for count in steps if count)
+    assert first <= 64  # what a crash would have lost
+
+
+def test_a_source_without_passages_is_told_of(tmp_path, reranker):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "data.bin").write_bytes(b"\x00")
+    with PassageIndex.create(tmp_path / "index", reranker) as index:
+        (note,) = index.add(tmp_path / "folder").notes
+        assert "there was no passage in" in note
+        (tmp_path / "folder" / "one.md").write_text("# One")
+        assert index.add(tmp_path / "folder" / "one.md").added == 1
+        assert index.get("one.md").text == "# One"

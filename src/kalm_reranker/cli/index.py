@@ -17,7 +17,7 @@ from kalm_reranker.cli.options import (
     ratio_from_text,
 )
 from kalm_reranker.cli.output import console, one_line, print_json
-from kalm_reranker.errors import InvalidOptionError
+from kalm_reranker.errors import DataFileError, InvalidOptionError
 from kalm_reranker.lines import numbered_lines
 from kalm_reranker.options import UNSET
 
@@ -119,7 +119,8 @@ def add(
         str | None,
         typer.Option(
             "--columns",
-            help="Names of a TSV or CSV file's columns, with commas; - drops one: id,-,text",
+            help="Names of the columns of a TSV or CSV file without a header, with commas; - drops "
+            "one: id,-,text",
         ),
     ] = None,
     on_error: Annotated[
@@ -142,16 +143,31 @@ def add(
     if on_error not in ("stop", "skip"):
         raise InvalidOptionError(f"--on-error must be stop or skip; got {on_error!r}.")
     from kalm_reranker.index.passage_index import PassageIndex
+    from kalm_reranker.index.report import AddReport
 
     with PassageIndex.open(index, model, device=device) as opened:
         for source in sources:
+            committed = AddReport()
+
+            def keep(report: AddReport) -> None:
+                nonlocal committed
+                committed = report
+
             try:
                 report = opened.add(
                     source,
+                    on_progress=keep,
                     format=format,
                     columns=None if columns is None else columns.split(","),
                     on_error="raise" if on_error == "stop" else "skip",
                 )
+            except DataFileError:
+                typer.echo(
+                    f"{source}: {committed.num_passages} passages before the error are in the "
+                    "index; --on-error skip goes past it",
+                    err=True,
+                )
+                raise
             except KeyboardInterrupt:
                 typer.echo(
                     f"interrupted in {source}; the index holds {len(opened)} passages. The same "
@@ -201,9 +217,18 @@ def get(
 
     with PassageIndex.open(index) as opened:
         for passage in opened.get_many(ids):
-            print_json(
-                {"id": passage.id, "text": passage.text, "metadata": dict(passage.metadata or {})}
-            )
+            text = passage.text if opened.header.keep_text else None
+            print_json({"id": passage.id, "text": text, "metadata": dict(passage.metadata or {})})
+
+
+@app.command(name="ids")
+def list_ids(index: IndexArgument) -> None:
+    """Print the ids of all passages, one a line."""
+    from kalm_reranker.index.passage_index import PassageIndex
+
+    with PassageIndex.open(index) as opened:
+        for name in opened.ids():
+            typer.echo(one_line(name))
 
 
 for _command in (stats, info, verify, compact, export):
@@ -256,7 +281,8 @@ def _print_report(source: str, report: "AddReport") -> None:
         typer.echo(f"note: {note}", err=True)
     if report.truncated:
         typer.echo(
-            f"note: {report.truncated} of {encoded} passages were cut at the length limit",
+            f"note: {report.truncated} of {encoded} passages were cut at the model's length limit; "
+            "longer texts are better split into several passages",
             err=True,
         )
     for problem in report.problems[:_MOST_SHOWN]:

@@ -27,7 +27,10 @@ def search(
     candidates: Annotated[
         int | None,
         typer.Option(
-            "--candidates", "-n", min=1, help="Passages the reranker scores. (default: 100)"
+            "--candidates",
+            "-n",
+            min=1,
+            help="Passages the reranker scores, at least --top-k. (default: 100)",
         ),
     ] = None,
     instruction: Annotated[
@@ -56,9 +59,9 @@ def search(
         str | None,
         typer.Option(
             "--cascade",
-            metavar="COARSE[:FINE]:COUNT|none",
-            help="All candidates at the ratio COARSE, the best COUNT again at FINE, or at the "
-            "index's own: 32:20. (default: the checkpoint's own)",
+            metavar="SPEC",
+            help="32:20 scores all candidates at ratio 32 and the best 20 at the index's own; "
+            "32:4:20 those at 4; none is one pass. (default: the checkpoint's own)",
         ),
     ] = None,
     fuse: Annotated[
@@ -189,6 +192,10 @@ def _show(results: "SearchResults", *, as_json: bool, with_margin: bool, explain
     else:
         if results.results:
             print_table(results, with_margin=with_margin)
+        if any(result.blended is not None for result in results):
+            typer.echo(
+                "ordered by score and first stage together (--no-fuse: by score alone)", err=True
+            )
         if explain:
             _explain(results, err=False)
     for line in results.damaged:

@@ -53,7 +53,7 @@ def search_all(
         trec: A TREC run instead of JSON lines.
     """
     jobs = _jobs(queries, candidates)
-    left_out = damaged = 0
+    damaged = 0
     notes: Counter[str] = Counter()
     run: Run = {}
     if trec:  # before the work, not after it
@@ -71,7 +71,6 @@ def search_all(
                     job.ids if job.scores is None else job.scores
                 )
                 results = index.rerank(job.query, given, missing_ok=True, **settings)
-                left_out += len(job.ids) - results.num_candidates
             damaged += len(results.damaged)
             notes.update(results.notes)
             if trec:
@@ -84,8 +83,6 @@ def search_all(
             on_progress(1)
         if trec:
             write_trec_run(run, file, _TREC_TAG)
-    if left_out:
-        typer.echo(f"note: {left_out} candidates are not in the index, or are damaged", err=True)
     for note, count in notes.most_common(_MOST_NOTES):
         typer.echo(f"note: {note} ({count} of {len(jobs)} queries)", err=True)
     if len(notes) > _MOST_NOTES:

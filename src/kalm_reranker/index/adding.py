@@ -91,8 +91,7 @@ class Adder:
         report = AddReport()
         for block in self._blocks(records, on_error, report):
             began = time.perf_counter()
-            self._add_block(block, report)
-            self._adapt(time.perf_counter() - began, len(block))
+            self._adapt(self._add_block(block, report), time.perf_counter() - began)
             report.seconds = time.perf_counter() - start
             on_progress(report)
         report.seconds = time.perf_counter() - start
@@ -121,15 +120,16 @@ class Adder:
             raise
         yield block
 
-    def _adapt(self, seconds: float, size: int) -> None:
-        if seconds < _BLOCK_S / 2 and size >= self._block:
-            self._block = min(2 * self._block, self._largest_block)
-        elif seconds > 2 * _BLOCK_S:
-            self._block = max(1, self._block // 2)
+    def _adapt(self, num_encoded: int, seconds: float) -> None:
+        """Sets the block's size by what encoding takes; skipping takes nothing and says nothing."""
+        if num_encoded:
+            fitting = int(num_encoded * _BLOCK_S / max(seconds, 1e-3))
+            self._block = max(1, min(fitting, 2 * self._block, self._largest_block))
 
-    def _add_block(self, block: list[Passage], report: AddReport) -> None:
+    def _add_block(self, block: list[Passage], report: AddReport) -> int:
+        """Adds a block and returns how many of its passages were encoded."""
         if not block:
-            return
+            return 0
         start = time.perf_counter()
         known = self._store.known(list(dict.fromkeys(passage.id for passage in block)))
         pending = _classified(block, known, report)
@@ -153,6 +153,7 @@ class Adder:
         if updates:
             self._store.set_metadata(updates)
         report.store_s += time.perf_counter() - start
+        return len(encoded)
 
     def _encoded(self, items: list[_Pending], report: AddReport) -> list[EncodedPassage]:
         if not items:

@@ -97,7 +97,7 @@ def check_same_settings(found: StoreHeader, wanted: StoreHeader, folder: Path) -
             raise StoreExistsError(
                 f"There is an index in {folder} already, made with {name}={theirs!r}; asked for is "
                 f"{name}={ours!r}.",
-                hint="Open it as it is with PassageIndex.open, or choose another folder.",
+                hint="Leave out what differs, or choose another folder.",
             )
 
 

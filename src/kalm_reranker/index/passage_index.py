@@ -317,6 +317,11 @@ class PassageIndex:
                     source, on_error=on_error, on_progress=tell
                 )
             start = time.perf_counter()
+            if not report.num_records:
+                report.notes.append(
+                    f"there was no passage in {source.name}; of a folder, .txt, .md and .markdown "
+                    "files are read"
+                )
             report.notes += self._sync_first_stage()
             report.first_stage_s = time.perf_counter() - start
             report.seconds += report.first_stage_s
@@ -361,7 +366,9 @@ class PassageIndex:
             DamagedStoreError: The bytes of one on disk are not what was written.
         """
         names = checked_ids(ids)
-        keys = self._keys(names, hint="ids() lists those that are there.")
+        keys = self._keys(
+            names, hint="`kalm index ids`, or ids() in Python, lists those that are there."
+        )
         read = self._store.read_passages(list(keys.values()))
         if read.damaged:
             raise damage_error(self._store.path, read.damaged)

@@ -76,8 +76,8 @@ class FirstStage:
         if name != "dense" and not header.keep_text:
             raise InvalidOptionError(
                 f"first_stage={name!r} needs texts; this index was made without them.",
-                hint="Rerank candidates of your own with rerank(query, ids), or make an index "
-                "that keeps its texts.",
+                hint="Bring candidates of your own (kalm search --rerank FILE, or rerank(query, "
+                "ids) in Python), or make an index that keeps its texts.",
             )
         if name != "bm25" and header.dense is None:
             raise InvalidOptionError(

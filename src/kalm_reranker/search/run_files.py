@@ -106,11 +106,16 @@ def write_trec_run(run: Run, path_or_file: Path | TextIO, tag: str = "kalm-reran
                 file.write(f"{query_id} Q0 {passage_id} {rank} {score!r} {tag}\n")
 
 
+_QUERY_HEADINGS = ("text", "query")
+
+
 def read_queries(path: Path) -> dict[str, str]:
     """Returns query id -> text, in file order, of a JSONL or TSV file.
 
     A file whose name ends in `.tsv` or `.txt` (or these with `.gz`) has lines of id, tab, text;
     any other one has JSON objects with "_id" or "id", and "text" or "query".
+
+    The first line of a table may be a header, which ends in "text" or "query".
 
     Raises:
         DataFileError: A line is not that, or an id comes twice; the message names file and line.
@@ -120,6 +125,8 @@ def read_queries(path: Path) -> dict[str, str]:
     for number, line in numbered_lines(path):
         where = f"{path}, line {number}"
         query_id, text = _table_query(line, where) if is_table else _json_query(line, where)
+        if is_table and number == 1 and text.strip().lower() in _QUERY_HEADINGS:
+            continue
         if query_id in queries:
             raise DataFileError(
                 f"{where}: expected a new id; {query_id!r} came before.",

@@ -15,10 +15,7 @@ from kalm_reranker.errors import (
 )
 
 _PRIMARY = 0xFF  # the low byte of a result code is the kind of the error
-_DAMAGE_HINT = (
-    "`kalm index verify` says what can still be read. If the disk is sound, build the index "
-    "again, or restore a copy."
-)
+_DAMAGE_HINT = "Restore a copy, or build the index again in another folder. Look at the disk, too."
 _WRITE_PROBLEMS = {
     sqlite3.SQLITE_FULL: (
         "the disk is full",

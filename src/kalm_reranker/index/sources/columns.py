@@ -76,7 +76,7 @@ def named_columns(names: Sequence[str], what: str) -> Columns:
         raise DataFileError(
             f"{what}: expected {missing}; got {shown(list(names))}.",
             hint=f"The id is called {', '.join(ID_FIELDS[:-1])} or {ID_FIELDS[-1]}, the text is "
-            "called text; rename the columns, or name them when you open the file.",
+            "called text; rename the columns, or name them in their order (--columns).",
         )
     taken = {id_at, text_at, title_at}
     others = tuple((name, at) for at, name in enumerate(names) if name and at not in taken)

@@ -48,6 +48,30 @@ class Folder:
             return None  # reading it will say why
 
 
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """A text file that is one passage; its id is the file's name.
+
+    Args:
+        path: The file.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The file's path."""
+        return printable(str(self.path))
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yields the passage, or what is wrong with it."""
+        yield _record(FoundFile(str(self.path), self.path.name))
+
+    def count(self) -> int:
+        """Returns 1."""
+        return 1
+
+
 def _record(file: FoundFile) -> Record:
     where = printable(file.path)
     try:

@@ -8,7 +8,8 @@ from kalm_reranker.errors import DataFileError, InvalidOptionError, shown
 from kalm_reranker.index.sources.characters import printable
 from kalm_reranker.index.sources.columns import named_columns
 from kalm_reranker.index.sources.csv_file import CsvFile
-from kalm_reranker.index.sources.folder import Folder
+from kalm_reranker.index.sources.fields import ID_FIELDS
+from kalm_reranker.index.sources.folder import Folder, TextFile
 from kalm_reranker.index.sources.json_lines import JsonLines
 from kalm_reranker.index.sources.parquet_file import ParquetFile
 from kalm_reranker.index.sources.record import Source
@@ -22,6 +23,9 @@ _STDIN = "-"
 _STREAMED = ("jsonl", "tsv", "csv")
 _WITH_COLUMNS = ("tsv", "csv")
 _OF_DIRECTORIES = ("beir", "folder")
+# Not .txt: elsewhere that is a passage a line, and a guess would be silent.
+_ONE_PASSAGE = (".md", ".markdown")
+_BEIR_ID_FIELDS = ("_id", *(name for name in ID_FIELDS if name != "_id"))
 _BY_SUFFIX = {".jsonl": "jsonl", ".ndjson": "jsonl", ".tsv": "tsv", ".csv": "csv"}
 
 
@@ -33,7 +37,8 @@ def open_source(
     Args:
         location: A file, a directory, or "-" for standard input.
         format: One of `FORMATS`. With "auto" the name tells: .jsonl, .ndjson, .tsv and .csv (each
-            also with .gz), and .parquet; a directory with corpus.jsonl is in BEIR form, any other
+            also with .gz), .parquet, and .md for a text that is one passage; a directory with
+            corpus.jsonl is in BEIR form, any other
             is a folder of text files; standard input holds JSON lines.
         columns: Names of the columns of a TSV or CSV file, in their order; "" or "-" drops one.
             They go before those of a header.
@@ -53,8 +58,10 @@ def open_source(
         return ParquetFile(path)
     if kind == "folder":
         return Folder(path)
+    if kind == "text":
+        return TextFile(path)
     if kind == "beir":
-        return JsonLines(FileStream(_corpus(path)), id_fields=("_id",))
+        return JsonLines(FileStream(_corpus(path)), id_fields=_BEIR_ID_FIELDS)
     stream: ByteStream = StandardInput() if location == _STDIN else FileStream(path)
     if kind == "tsv":
         return Tsv(stream, names)
@@ -117,11 +124,14 @@ def _format_by_name(path: Path, name: str) -> str:
             f"{name}: a JSON document is not read line by line.",
             hint="Write one object per line and name the file .jsonl.",
         )
+    if suffix in _ONE_PASSAGE:
+        return "text"
     if suffix not in _BY_SUFFIX:
         raise DataFileError(
             f"{name}: the name does not tell the format.",
-            hint="Use a file that ends in .jsonl, .ndjson, .tsv or .csv (each also with .gz) or "
-            f"in .parquet, or say which format it is: {', '.join(FORMATS[1:])}.",
+            hint="Use a file that ends in .jsonl, .ndjson, .tsv or .csv (each also with .gz), in "
+            ".parquet or .md, name the folder of .txt files, or say which format it is: "
+            f"{', '.join(FORMATS[1:])}.",
         )
     return _BY_SUFFIX[suffix]
 

@@ -74,7 +74,7 @@ def _columns(
             raise DataFileError(
                 f'{first.where}: expected a header with a column "text", or {len(names_of_two)} '
                 f"fields ({', '.join(names_of_two)}); got {len(cells)} fields and no header.",
-                hint="Name the columns when you open the file, or write a header.",
+                hint="Name the columns in their order (--columns), or write a header.",
             )
         return named_columns(names_of_two, first.where)
     return named_columns([cell.strip() for cell in cells], first.where)
