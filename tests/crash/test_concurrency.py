@@ -84,7 +84,8 @@ def check_results(results, margins):
     assert not results.damaged
     for result in results:
         if SAID_NEWER not in results.notes:
-            assert result.margin == margins[result.text]
+            # Another process may have another number of threads, which adds in another order.
+            assert abs(result.margin - margins[result.text]) < 1e-4
         if (v := result.metadata.get("v")) is not None:
             assert result.text.endswith(f" v{v}")
     return {result.metadata.get("v", -1) for result in results}
@@ -346,7 +347,7 @@ def test_a_passage_replaced_in_the_middle_of_a_search_is_not_shown_with_another_
         monkeypatch.setattr(SQLiteStore, "read_passages", replaced_meanwhile)
         results = index.rerank(QUERY, [p.id for p in passages()], cascade=None)
     for result in results:
-        assert result.margin == margins[result.text]
+        assert abs(result.margin - margins[result.text]) < 1e-4
 
 
 def test_a_store_closed_under_a_thread_opens_again(folder):
