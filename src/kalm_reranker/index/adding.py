@@ -133,18 +133,14 @@ class Adder:
         start = time.perf_counter()
         known = self._store.known(list(dict.fromkeys(passage.id for passage in block)))
         pending = _classified(block, known, report)
-        to_encode = [
-            item
-            for item in pending
-            if (old := known.get(item.passage.id)) is None or old.text_hash != item.hashed
-        ]
-        updates = [
-            (known[item.passage.id].key, item.metadata)
-            for item in pending
-            if (old := known.get(item.passage.id)) is not None
-            and old.text_hash == item.hashed
-            and old.metadata != item.metadata
-        ]
+        to_encode: list[_Pending] = []
+        updates: list[tuple[int, str | None]] = []
+        for item in pending:
+            old = known.get(item.passage.id)
+            if old is None or old.text_hash != item.hashed:
+                to_encode.append(item)
+            elif old.metadata != item.metadata:
+                updates.append((old.key, item.metadata))
         report.store_s += time.perf_counter() - start
         encoded = self._encoded(to_encode, report)
         start = time.perf_counter()

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import tantivy
 
 META_FILE = "meta.json"
-MANAGED_FILE = ".managed.json"
 
 # tantivy silently drops longer terms.
 _MAX_TERM_BYTES = 65_530

@@ -10,7 +10,6 @@ import struct
 
 import xxhash
 
-CHECKSUM_BYTES = 8
 TEXT_HASH_BYTES = 16
 
 _PASSAGE = struct.Struct("<QQI16sII")

@@ -19,7 +19,6 @@ from kalm_reranker.store.sqlite_rows import checked_passage, checked_vector
 # Rows read in one transaction: a reader that stays in one for long keeps the log from being
 # folded into the file.
 _PAGE = 256
-_LARGEST = 2**62
 
 _Change = TypeVar("_Change", TextChange, VectorChange)
 

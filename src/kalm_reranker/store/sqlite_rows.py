@@ -2,7 +2,12 @@
 
 from typing import Any
 
-from kalm_reranker.store.checksums import passage_checksum, states_checksum, vector_checksum
+from kalm_reranker.store.checksums import (
+    TEXT_HASH_BYTES,
+    passage_checksum,
+    states_checksum,
+    vector_checksum,
+)
 from kalm_reranker.store.records import Damage, StoredPassage, StoredStates, metadata_from_json
 
 _Bytes = bytes | None
@@ -24,7 +29,7 @@ def checked_passage(key: int, row: tuple[Any, ...]) -> StoredPassage | Damage:
         and found_key == key
         and key > 0
         and change >= 0
-        and len(hashed) == 16
+        and len(hashed) == TEXT_HASH_BYTES
         and passage_checksum(key, change, name, hashed, metadata, text) == checksum
     ):
         readable = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else None
@@ -50,7 +55,7 @@ def checked_states(
         and 0 < token_count < 2**32
         and truncated in (0, 1)
         and isinstance(hashed, bytes)
-        and len(hashed) == 16
+        and len(hashed) == TEXT_HASH_BYTES
         and isinstance(slots, bytes)
         and len(slots) == -(-token_count // ratio) * slot_bytes
         and states_checksum(key, token_count, bool(truncated), hashed, slots) == checksum
@@ -65,7 +70,7 @@ def checked_vector(key: int, row: tuple[Any, ...]) -> bytes | Damage:
     if not (
         key > 0
         and isinstance(hashed, bytes)
-        and len(hashed) == 16
+        and len(hashed) == TEXT_HASH_BYTES
         and isinstance(vector, bytes)
         and vector_checksum(key, hashed, vector) == checksum
     ):

@@ -1,30 +1,19 @@
 """Comma-separated values, with quotes around fields that hold commas, quotes or line ends."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from kalm_reranker.index.sources.csv_rows import csv_rows
 from kalm_reranker.index.sources.record import Record
-from kalm_reranker.index.sources.streams import ByteStream
-from kalm_reranker.index.sources.table import Row, read_table
+from kalm_reranker.index.sources.table import Row, TableFile, read_table
 
 
-@dataclass(frozen=True)
-class CsvFile:
+class CsvFile(TableFile):
     """Passages as rows of a CSV file; empty lines are left out.
 
     Args:
         stream: Where the bytes come from.
         columns: Names of the columns, "" for those to drop; None to take the header's.
     """
-
-    stream: ByteStream
-    columns: Sequence[str] | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's path, or "standard input"."""
-        return self.stream.name
 
     def __iter__(self) -> Iterator[Record]:
         """Yields a passage or a problem for each row but the header.

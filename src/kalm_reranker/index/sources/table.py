@@ -7,6 +7,7 @@ from itertools import chain
 from kalm_reranker.errors import DataFileError
 from kalm_reranker.index.sources.columns import Columns, is_header, named_columns
 from kalm_reranker.index.sources.record import Record, SourceProblem
+from kalm_reranker.index.sources.streams import ByteStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,24 @@ class Row:
 
     where: str
     cells: Sequence[str] | DataFileError
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """What the files of rows have in common.
+
+    Args:
+        stream: Where the bytes come from.
+        columns: Names of the columns, "" for those to drop; None to take the header's.
+    """
+
+    stream: ByteStream
+    columns: Sequence[str] | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's path, or "standard input"."""
+        return self.stream.name
 
 
 def read_table(

@@ -1,18 +1,15 @@
 """Fields separated by tabs, without quoting, as MS MARCO's collection.tsv is written."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from kalm_reranker.errors import DataFileError
 from kalm_reranker.index.sources.characters import refuse_nul
 from kalm_reranker.index.sources.record import Record
-from kalm_reranker.index.sources.streams import ByteStream
-from kalm_reranker.index.sources.table import Row, read_table
+from kalm_reranker.index.sources.table import Row, TableFile, read_table
 from kalm_reranker.lines import decoded_line, numbered
 
 
-@dataclass(frozen=True)
-class Tsv:
+class Tsv(TableFile):
     """Passages as lines of fields separated by tabs; empty lines are left out.
 
     The first line is a header if one of its fields is "text". Without a header and without
@@ -22,14 +19,6 @@ class Tsv:
         stream: Where the lines come from.
         columns: Names of the columns, "" for those to drop; None to take the header's.
     """
-
-    stream: ByteStream
-    columns: Sequence[str] | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's path, or "standard input"."""
-        return self.stream.name
 
     def __iter__(self) -> Iterator[Record]:
         """Yields a passage or a problem for each line but the header.
