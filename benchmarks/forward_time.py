@@ -1,15 +1,15 @@
 """The time inside the model's forward passes, apart from what the engine does around them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import torch
 
-from kalm_reranker.engine import pipeline
-from kalm_reranker.engine.scorer import Forward, PairBatch, score_pairs
+from kalm_reranker.engine.eager import EagerForward
+from kalm_reranker.engine.prefix_cache import PrefixCache
 
 
 class ForwardClock:
@@ -22,27 +22,26 @@ class ForwardClock:
         """Starts again at 0."""
         self.seconds = 0.0
 
-    def timed(self, forward: Forward) -> Forward:
-        """Returns a forward that is timed, to its end also where it runs on a device."""
+    def timed(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns a method that is timed, to its end also where it runs on a device."""
 
-        def call(batch: PairBatch) -> torch.Tensor:
+        def call(*args: Any) -> Any:
             start = time.perf_counter()
-            logits = forward(batch)
-            if logits.device.type == "cuda":
+            result = run(*args)
+            if torch.cuda.is_available():
                 torch.cuda.synchronize()
             self.seconds += time.perf_counter() - start
-            return logits
+            return result
 
         return call
 
 
 @contextmanager
 def forward_clock() -> Iterator[ForwardClock]:
-    """Times every forward pass that scores pairs inside the block, whichever forward it is."""
+    """Times every forward pass of the decoder inside the block: scoring, and reading passages."""
     clock = ForwardClock()
-
-    def timed(forward: Forward, *args: Any, **options: Any) -> list[float]:
-        return score_pairs(clock.timed(forward), *args, **options)
-
-    with patch.object(pipeline, "score_pairs", timed):
+    with (
+        patch.object(EagerForward, "__call__", clock.timed(EagerForward.__call__)),
+        patch.object(PrefixCache, "_fill", clock.timed(PrefixCache._fill)),
+    ):
         yield clock

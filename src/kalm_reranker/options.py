@@ -35,6 +35,20 @@ def check_count(value: object, name: str, *, largest: int | None = None) -> int:
     return count
 
 
+def check_bytes(value: object, name: str) -> int:
+    """Returns `value` if it is a number of bytes: a whole number of at least 0.
+
+    Raises:
+        InvalidOptionError: It is not.
+    """
+    count = whole_number(value)
+    if count is None or count < 0:
+        raise InvalidOptionError(
+            f"{name} must be a whole number of bytes, 0 or more; got {value!r}."
+        )
+    return count
+
+
 def whole_number(value: object) -> int | None:
     """Returns an integer of any kind (numpy's, PyTorch's) as an int; None for anything else."""
     if "bool" in str(getattr(value, "dtype", type(value).__name__)):

@@ -41,17 +41,28 @@ def prompt_segments(
 
     Joined, the pieces are the prompt; no special tokens are added to it.
     """
-    bos, start, end = (Segment(token, True) for token in TEMPLATE_TOKENS)
-    request = f"user\n{system_instruction}\n\n<Instruct>: {instruction}\n<Query>: {query}"
+    *before, opening = prefix_segments(
+        instruction=instruction, system_instruction=system_instruction
+    )
+    start, end = (Segment(token, True) for token in TEMPLATE_TOKENS[1:])
     return (
-        bos,
-        start,
-        Segment(request, False),
+        *before,
+        Segment(f"{opening.text} {query}", False),
         end,
         Segment("\n", False),
         start,
         Segment("model\n\n\n\n", False),
     )
+
+
+def prefix_segments(*, instruction: str, system_instruction: str) -> tuple[Segment, ...]:
+    """Returns the pieces of the decoder text before the query and the space that precedes it.
+
+    The space is left out since tokenizers merge it with the query's first word.
+    """
+    bos, start, _ = (Segment(token, True) for token in TEMPLATE_TOKENS)
+    request = f"user\n{system_instruction}\n\n<Instruct>: {instruction}\n<Query>:"
+    return bos, start, Segment(request, False)
 
 
 def prompt_text(query: str, *, instruction: str, system_instruction: str) -> str:

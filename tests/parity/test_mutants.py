@@ -1,9 +1,12 @@
 """Mistakes one could make in the model code, each of which the parity tests must see."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import kalm_reranker.model.attention as attention
+import kalm_reranker.model.context as context
 import kalm_reranker.model.decoder as decoder
 import kalm_reranker.model.encoder as encoder
 import kalm_reranker.model.reranker_model as reranker_model
@@ -58,14 +61,14 @@ def encoder_window_one_less_forward(monkeypatch):
 def decoder_window_off_by_one(monkeypatch):
     original = attention.decoder_window
 
-    def window(num_tokens, size, device):
-        return original(num_tokens, None if size is None else size + 1, device)
+    def window(num_tokens, size, device, *, before=0):
+        return original(num_tokens, None if size is None else size + 1, device, before=before)
 
-    monkeypatch.setattr(decoder, "decoder_window", window)
+    monkeypatch.setattr(context, "decoder_window", window)
 
 
-def unscaled_tables(config, num_positions, head_width, *, like):
-    return rotary_tables(RotaryConfig(theta=config.theta), num_positions, head_width, like=like)
+def unscaled_tables(config, num_positions, head_width, **options):
+    return rotary_tables(RotaryConfig(theta=config.theta), num_positions, head_width, **options)
 
 
 def dropped_rope_scaling(monkeypatch):
@@ -73,10 +76,10 @@ def dropped_rope_scaling(monkeypatch):
 
 
 def swapped_rotary_bases(monkeypatch):
-    def swapped(config, num_positions, head_width, *, like):
+    def swapped(config, num_positions, head_width, **options):
         theta = 10_000.0 if config.theta > 500_000 else 1_000_000.0
         config = RotaryConfig(theta=theta, linear_factor=config.linear_factor)
-        return rotary_tables(config, num_positions, head_width, like=like)
+        return rotary_tables(config, num_positions, head_width, **options)
 
     monkeypatch.setattr(encoder, "rotary_tables", swapped)
 
@@ -86,26 +89,24 @@ def dropped_rope_scaling_in_the_decoder(monkeypatch):
 
 
 def windowed_passage_keys(monkeypatch):
-    original = decoder.Decoder._merged_masks
+    original = decoder.merged_masks
 
-    def merged_masks(self, num_tokens, slot_mask):
-        masks = original(self, num_tokens, slot_mask)
+    def merged_masks(config, num_tokens, passages, *, like):
+        masks = original(config, num_tokens, passages, like=like)
         sliding = masks["sliding"].clone()
-        sliding[..., num_tokens + self.config.sliding_window :] = False
+        sliding[..., config.sliding_window : passages.num_keys] = -torch.inf
         return {**masks, "sliding": sliding}
 
-    monkeypatch.setattr(decoder.Decoder, "_merged_masks", merged_masks)
+    monkeypatch.setattr(decoder, "merged_masks", merged_masks)
 
 
 def rotary_on_passage_keys(monkeypatch):
-    def passage_keys_values(self, passage_states):
+    def passage_keys_values(self, slots):
         rotary = rotary_tables(
-            RotaryConfig(theta=10_000.0),
-            passage_states.shape[1],
-            self.head_width,
-            like=passage_states,
+            RotaryConfig(theta=10_000.0), len(slots), self.head_width, like=slots
         )
-        return self.keys_values(passage_states, rotary)
+        keys, values = self.keys_values(slots.unsqueeze(0), rotary)  # [1, G, N, K]
+        return keys.squeeze(0).transpose(0, 1), values.squeeze(0).transpose(0, 1)
 
     monkeypatch.setattr(attention.Attention, "passage_keys_values", passage_keys_values)
 
@@ -128,11 +129,13 @@ def ignored_eoi_embedding(monkeypatch):
 
 
 def visible_slot_padding(monkeypatch):
-    original = decoder.Decoder._merged_masks
+    original = decoder.merged_masks
     monkeypatch.setattr(
-        decoder.Decoder,
-        "_merged_masks",
-        lambda self, num_tokens, mask: original(self, num_tokens, torch.ones_like(mask)),
+        decoder,
+        "merged_masks",
+        lambda config, num_tokens, passages, *, like: original(
+            config, num_tokens, replace(passages, mask=None), like=like
+        ),
     )
 
 
@@ -151,9 +154,9 @@ def last_slot_divided_by_the_ratio(monkeypatch):
 def read_at_the_padded_end(monkeypatch):
     original = decoder.Decoder.forward
 
-    def forward(self, embedded, last_positions, passage_states, slot_mask):
+    def forward(self, embedded, last_positions, passages):
         end = torch.full_like(last_positions, embedded.shape[1] - 1)
-        return original(self, embedded, end, passage_states, slot_mask)
+        return original(self, embedded, end, passages)
 
     monkeypatch.setattr(decoder.Decoder, "forward", forward)
 

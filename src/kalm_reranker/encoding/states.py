@@ -3,8 +3,8 @@
 Shape letters: P passages, C slots of a passage, D hidden width.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ class PassageStates:
         truncated: Whether each passage was cut at the length limit.
         compression_ratio: Tokens per slot, 1 for none.
         provenance: Where the states come from.
+        identities: A value per passage that no other states have, by which an engine finds again
+            what it keeps of a passage; None where nothing is to be kept.
 
     Raises:
         InputError: The numbers of slots, tokens and passages do not fit together.
@@ -37,6 +39,7 @@ class PassageStates:
         truncated: Sequence[bool],
         compression_ratio: int,
         provenance: Provenance,
+        identities: Sequence[Hashable] | None = None,
     ) -> None:
         if not isinstance(slots, Tensor) or not isinstance(provenance, Provenance):
             raise InputError(
@@ -48,6 +51,7 @@ class PassageStates:
         self.truncated = tuple(truncated)
         self.compression_ratio = check_ratio(compression_ratio)
         self.provenance = provenance
+        self.identities = None if identities is None else tuple(identities)
         if not slots.is_floating_point():
             raise InputError(f"slots must have a floating dtype; got {slots.dtype}.")
         if self.token_counts and min(self.token_counts) < 1:
@@ -59,11 +63,12 @@ class PassageStates:
                 f"slots must have shape [{self._offsets[-1]}, D] for these token counts at ratio "
                 f"{self.compression_ratio}; got {list(slots.shape)}."
             )
-        if len(self.truncated) != len(self.token_counts):
-            raise InputError(
-                f"truncated must have one entry per passage ({len(self.token_counts)}); "
-                f"got {len(self.truncated)}."
-            )
+        for name, entries in (("truncated", self.truncated), ("identities", self.identities)):
+            if entries is not None and len(entries) != len(self.token_counts):
+                raise InputError(
+                    f"{name} must have one entry per passage ({len(self.token_counts)}); "
+                    f"got {len(entries)}."
+                )
 
     def __len__(self) -> int:
         return len(self.token_counts)
@@ -84,13 +89,14 @@ class PassageStates:
             is_list = isinstance(key, Iterable) and whole_number(key) is None
             wanted: Iterable[object] = key if is_list and not isinstance(key, str) else [key]  # type: ignore[assignment]
             indices = [range(len(self))[_position(index)] for index in wanted]
-        parts = [self.slots_of(index) for index in indices]
         return PassageStates(
-            torch.cat(parts) if parts else self.slots[:0],
+            # A copy: a part must not keep the states of all passages in memory.
+            self.slots_of_all(indices).clone(),
             [self.token_counts[index] for index in indices],
             [self.truncated[index] for index in indices],
             self.compression_ratio,
             self.provenance,
+            None if self.identities is None else [self.identities[index] for index in indices],
         )
 
     def __repr__(self) -> str:
@@ -109,6 +115,14 @@ class PassageStates:
         """Returns the slots [C, D] of passage `index`, a view; negative ones count from the end."""
         index = range(len(self))[index]
         return self.slots[self._offsets[index] : self._offsets[index + 1]]
+
+    def slots_of_all(self, indices: Sequence[int]) -> Tensor:
+        """Returns the slots [sum of C, D] of the named passages; a view where they are a run."""
+        is_run = all(after == before + 1 for before, after in pairwise(indices))
+        if indices and is_run and indices[0] >= 0:
+            return self.slots[self._offsets[indices[0]] : self._offsets[indices[-1] + 1]]
+        parts = [self.slots_of(index) for index in indices]
+        return torch.cat(parts) if parts else self.slots[:0]
 
     def padded(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Returns slots [P, C, D] of the named passages, right-padded with zeros, and mask [P, C].
@@ -138,7 +152,14 @@ class PassageStates:
         if ratio == self.compression_ratio:
             return self
         slots = repool_slots(self.slots, self.token_counts, self.compression_ratio, ratio)
-        return PassageStates(slots, self.token_counts, self.truncated, ratio, self.provenance)
+        return PassageStates(
+            slots,
+            self.token_counts,
+            self.truncated,
+            ratio,
+            self.provenance,
+            self._derived_identities(f"r={ratio}"),
+        )
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -149,9 +170,21 @@ class PassageStates:
             InputError: The dtype is not a floating one.
         """
         slots = self.slots.to(device=device or self.slots.device, dtype=dtype or self.slots.dtype)
+        same = slots.dtype == self.slots.dtype
         return PassageStates(
-            slots, self.token_counts, self.truncated, self.compression_ratio, self.provenance
+            slots,
+            self.token_counts,
+            self.truncated,
+            self.compression_ratio,
+            self.provenance,
+            self.identities if same else self._derived_identities(str(slots.dtype)),
         )
+
+    def _derived_identities(self, change: str) -> list[Hashable] | None:
+        """Identities of states that are made from these by a change that has a name."""
+        if self.identities is None:
+            return None
+        return [(identity, change) for identity in self.identities]
 
     @classmethod
     def concatenate(cls, parts: Iterable["PassageStates"]) -> "PassageStates":
@@ -183,7 +216,17 @@ class PassageStates:
             [cut for part in states for cut in part.truncated],
             first.compression_ratio,
             first.provenance,
+            _joined([part.identities for part in states]),
         )
+
+
+def _joined(parts: Sequence[tuple[Hashable, ...] | None]) -> list[Hashable] | None:
+    identities: list[Hashable] = []
+    for part in parts:
+        if part is None:
+            return None
+        identities += part
+    return identities
 
 
 def _position(index: object) -> int:

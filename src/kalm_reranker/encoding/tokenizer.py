@@ -16,15 +16,19 @@ from kalm_reranker.prompts import (
     NO_WORD,
     TEMPLATE_TOKENS,
     YES_WORD,
+    Segment,
     document_text,
+    prefix_segments,
     prompt_segments,
-    prompt_text,
 )
 
 SpecialTokens = Literal["control", "text"]
 
 # Texts whose untruncated encodings are in memory together.
 _TOKENIZED_AT_ONCE = 1_024
+
+# Instructions whose tokens are remembered; a server's clients may send any number of them.
+_PREFIXES_KEPT = 1_024
 
 
 class TokenizedText(NamedTuple):
@@ -35,7 +39,7 @@ class TokenizedText(NamedTuple):
 
 
 class RerankerTokenizer:
-    """Makes encoder and decoder inputs. Never changed after it is built, so threads may share it.
+    """Makes encoder and decoder inputs. Threads may share it: it only remembers prefixes.
 
     Args:
         tokenizer: A tokenizer with the template's special tokens.
@@ -63,6 +67,7 @@ class RerankerTokenizer:
         self._vocab_size = vocab_size
         self._may_exceed_vocab = _largest_id(tokenizer) >= vocab_size
         self.special_tokens = special_tokens
+        self._prefixes: dict[tuple[str, str], tuple[int, ...]] = {}
         self._template_ids = {
             token: _template_token_id(tokenizer, token) for token in TEMPLATE_TOKENS
         }
@@ -136,13 +141,34 @@ class RerankerTokenizer:
             self._check_ids(prompt_ids, "query or instruction")
         return TokenizedText(prompt_ids, len(ids) > query_max_length)
 
+    def prompt_prefix(self, *, instruction: str, system_instruction: str) -> tuple[int, ...]:
+        """Returns the tokens before the query, as they are without one.
+
+        A prompt need not begin with them: a query can merge with the last characters.
+        """
+        key = (instruction, system_instruction)
+        prefix = self._prefixes.get(key)
+        if prefix is None:
+            segments = prefix_segments(
+                instruction=instruction, system_instruction=system_instruction
+            )
+            prefix = tuple(self._encode_segments(segments))
+            if len(self._prefixes) >= _PREFIXES_KEPT:
+                self._prefixes.clear()
+            self._prefixes[key] = prefix
+        return prefix
+
     def _encode_prompt(self, query: str, instruction: str, system_instruction: str) -> list[int]:
-        parts = {"instruction": instruction, "system_instruction": system_instruction}
+        return self._encode_segments(
+            prompt_segments(query, instruction=instruction, system_instruction=system_instruction)
+        )
+
+    def _encode_segments(self, segments: Sequence[Segment]) -> list[int]:
         if self.special_tokens == "control":
-            text = prompt_text(query, **parts)
+            text = "".join(segment.text for segment in segments)
             return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
         ids: list[int] = []
-        for text, is_template_token in prompt_segments(query, **parts):
+        for text, is_template_token in segments:
             if is_template_token:
                 ids.append(self._template_ids[text])
             else:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from kalm_reranker.engine.scorer import PairBatch
+from kalm_reranker.engine.batches import PairBatch
 from kalm_reranker.model.reranker_model import RerankerModel
 
 
@@ -25,7 +25,6 @@ class EagerForward:
         return self._model.answer_logits(
             batch.prompt_ids,
             batch.last_positions,
-            batch.passage_states,
-            batch.slot_mask,
+            batch.context,
             self._answer_ids,
         )

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 
@@ -10,8 +11,11 @@ from kalm_reranker.encoding.passages import encode_passages
 from kalm_reranker.encoding.provenance import Provenance
 from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer
+from kalm_reranker.engine.batches import PairIndex
 from kalm_reranker.engine.eager import EagerForward
-from kalm_reranker.engine.scorer import PairIndex, score_pairs
+from kalm_reranker.engine.prefix_cache import PrefixCache
+from kalm_reranker.engine.prompt import Prompt
+from kalm_reranker.engine.scorer import PairScorer
 from kalm_reranker.errors import InvalidTextError
 from kalm_reranker.model.pooling import num_slots
 from kalm_reranker.model.reranker_model import RerankerModel
@@ -26,7 +30,10 @@ _SMALLEST_BLOCK = 64  # passages, however large their states
 
 # Stands in for the provenance of states that are scored and dropped within one call, so that
 # nobody waits for the checkpoint to be hashed.
+# Nothing is kept of them either.
 _UNRECORDED = Provenance(model_fingerprint="", template_version=0, max_length=0, dtype="")
+
+_IDENTITIES = count()  # of passages that were encoded here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +46,7 @@ class PipelineOptions:
     batch_size: int
     token_budget: int
     deterministic: bool
+    prefix_cache_bytes: int
 
     @property
     def max_items(self) -> int:
@@ -62,9 +70,19 @@ class Pipeline:
         self.tokenizer = tokenizer
         self.options = options
         self.stats = RerankerStats()
-        self._forward = EagerForward(model, tokenizer.yes_id, tokenizer.no_id)
+        self.cache = None
+        if options.prefix_cache_bytes:
+            self.cache = PrefixCache(model, options.prefix_cache_bytes)
+        self._scorer = PairScorer(
+            forward=EagerForward(model, tokenizer.yes_id, tokenizer.no_id),
+            device=model.device,
+            dtype=model.dtype,
+            max_items=options.max_items,
+            token_budget=options.token_budget,
+            cache=self.cache,
+        )
 
-    def prompt(self, query: str, instruction: str) -> list[int]:
+    def prompt(self, query: str, instruction: str) -> Prompt:
         """Returns the decoder input for a query.
 
         Raises:
@@ -86,7 +104,20 @@ class Pipeline:
                 f"The prompt has {len(ids)} tokens; the model reads at most {longest}.",
                 hint="Shorten the instruction: queries are cut, instructions are not.",
             )
-        return ids
+        return Prompt(tuple(ids), self._prefix(ids, instruction))
+
+    def _prefix(self, ids: Sequence[int], instruction: str) -> tuple[int, ...]:
+        """Returns the part of a prompt that is kept per passage, if the prompt begins with it."""
+        if self.cache is None:
+            return ()
+        prefix = self.tokenizer.prompt_prefix(
+            instruction=instruction, system_instruction=self.options.system_instruction
+        )
+        # The query follows, and may have merged with the prefix's last characters.
+        if len(prefix) < len(ids) and tuple(ids[: len(prefix)]) == prefix:
+            return prefix
+        self.stats.add(prefix_mismatches=1)
+        return ()
 
     def encode(
         self,
@@ -122,11 +153,12 @@ class Pipeline:
             )
         self.stats.add(passages_encoded=len(texts), passages_truncated=sum(truncated))
         counts = [len(text.ids) for text in tokenized]
-        return PassageStates(slots, counts, truncated, ratio, provenance)
+        identities = None if provenance is _UNRECORDED else [next(_IDENTITIES) for _ in texts]
+        return PassageStates(slots, counts, truncated, ratio, provenance, identities)
 
     def score_states(
         self,
-        prompts: Sequence[Sequence[int]],
+        prompts: Sequence[Prompt],
         states: PassageStates,
         pairs: Sequence[PairIndex],
         show_progress: bool | None,
@@ -136,7 +168,7 @@ class Pipeline:
         """Returns the margin of each (prompt, passage) pair, in order.
 
         Args:
-            prompts: Token ids of the prompts.
+            prompts: The prompts.
             states: Passage states.
             pairs: Which prompt goes with which passage.
             show_progress: See `progress_bar`.
@@ -148,17 +180,8 @@ class Pipeline:
         with progress_bar(
             len(pairs), label="score", unit="pairs", show=show_progress
         ) as on_progress:
-            margins = score_pairs(
-                self._forward,
-                prompts,
-                states,
-                pairs,
-                device=self.model.device,
-                dtype=self.model.dtype,
-                max_items=self.options.max_items,
-                token_budget=self.options.token_budget,
-                positions=positions,
-                on_progress=on_progress,
+            margins = self._scorer.score(
+                prompts, states, pairs, positions=positions, on_progress=on_progress
             )
         self.stats.add(pairs_scored=len(pairs))
         return margins

@@ -1,9 +1,7 @@
-"""Scores prompts against passage states: prepare (CPU), forward (device), finish (CPU).
+"""Scores prompts against passage states: prepare (CPU), forward (device), finish (CPU)."""
 
-Shape letters: B pairs, T prompt tokens, C slots, D hidden width.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,30 +9,18 @@ import torch
 from torch import Tensor
 
 from kalm_reranker.encoding.batching import Batch, plan_batches
-from kalm_reranker.encoding.passages import pad_token_ids
 from kalm_reranker.encoding.states import PassageStates
+from kalm_reranker.engine.batches import PairBatch, PairIndex, padded_prompts, prepare
 from kalm_reranker.engine.placement import dtype_name
+from kalm_reranker.engine.prefix_cache import Prefix, PrefixCache
+from kalm_reranker.engine.prompt import Prompt
 from kalm_reranker.errors import NonFiniteScoreError
 from kalm_reranker.scoring import margin_from_logits
 
-PairIndex = tuple[int, int]  # (index of a prompt, index of a passage)
-
-
-@dataclass(frozen=True)
-class PairBatch:
-    """The tensors of one forward pass, on the device that runs it.
-
-    Args:
-        prompt_ids: [B, T] integer, right-padded.
-        last_positions: [B] integer, index of each prompt's last token.
-        passage_states: [B, C, D].
-        slot_mask: [B, C] boolean.
-    """
-
-    prompt_ids: Tensor
-    last_positions: Tensor
-    passage_states: Tensor
-    slot_mask: Tensor
+# What reading a cached key costs beside a prompt token, in plans: a copy and two products.
+_KEYS_PER_TOKEN = 4
+# A passage that takes more than this share of the prefix cache is scored without it.
+_LARGEST_SHARE = 8
 
 
 class Forward(Protocol):
@@ -45,80 +31,116 @@ class Forward(Protocol):
         ...
 
 
-def plan_pairs(
-    prompts: Sequence[Sequence[int]],
-    states: PassageStates,
-    pairs: Sequence[PairIndex],
-    *,
-    max_items: int,
-    token_budget: int,
-) -> list[Batch]:
-    """Groups pairs into batches of similar prompts and passages; see `plan_batches`."""
-    shapes = [(len(prompts[prompt]), states.slot_counts[passage]) for prompt, passage in pairs]
-    return plan_batches(shapes, max_items=max_items, token_budget=token_budget)
+@dataclass(frozen=True, kw_only=True)
+class PairScorer:
+    """Scores pairs in batches.
 
-
-def prepare(
-    prompts: Sequence[Sequence[int]],
-    states: PassageStates,
-    pairs: Sequence[PairIndex],
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> PairBatch:
-    """Pads the prompts and passage states of one batch of pairs and moves them to the device."""
-    prompt_ids, mask = pad_token_ids([prompts[prompt] for prompt, _ in pairs])
-    slots, slot_mask = states.padded([passage for _, passage in pairs])
-    return PairBatch(
-        prompt_ids=prompt_ids.to(device),
-        last_positions=(mask.sum(1) - 1).to(device),
-        passage_states=slots.to(device=device, dtype=dtype),
-        slot_mask=slot_mask.to(device),
-    )
-
-
-def score_pairs(
-    forward: Forward,
-    prompts: Sequence[Sequence[int]],
-    states: PassageStates,
-    pairs: Sequence[PairIndex],
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-    max_items: int,
-    token_budget: int,
-    positions: Sequence[int] | None = None,
-    on_progress: Callable[[int], None] = lambda count: None,
-) -> list[float]:
-    """Returns the margin z_yes - z_no of each pair, in the order of `pairs`.
-
-    Args:
+    Attributes:
         forward: Runs one batch.
-        prompts: Token ids of the prompts.
-        states: Passage states.
-        pairs: Which prompt goes with which passage.
         device: Where batches are sent.
         dtype: Dtype that passage states are converted to.
         max_items: Most pairs in a batch; 1 makes every score independent of the others.
-        token_budget: Most tokens (prompt and slots, padding included) in a batch.
-        positions: What errors call each pair, if not its place in `pairs`.
-        on_progress: Called after each batch with the number of pairs it held.
-
-    Raises:
-        NonFiniteScoreError: A logit is NaN or infinite.
+        token_budget: Most tokens (prompts and slots, padding included) in a batch.
+        cache: Keeps keys and values of passages that have an identity; None for none.
     """
-    margins = [0.0] * len(pairs)
-    plan = plan_pairs(prompts, states, pairs, max_items=max_items, token_budget=token_budget)
-    for batch in plan:
-        members = [pairs[index] for index in batch]
-        prepared = prepare(prompts, states, members, device=device, dtype=dtype)
-        with torch.inference_mode():
-            logits = forward(prepared)
-        check_finite(logits, [positions[i] for i in batch] if positions else batch, dtype)
-        for index, (yes_logit, no_logit) in zip(batch, logits.tolist(), strict=True):
-            margins[index] = margin_from_logits(yes_logit, no_logit)
-        on_progress(len(batch))
-    return margins
+
+    forward: Forward
+    device: torch.device
+    dtype: torch.dtype
+    max_items: int
+    token_budget: int
+    cache: PrefixCache | None = None
+
+    def score(
+        self,
+        prompts: Sequence[Prompt],
+        states: PassageStates,
+        pairs: Sequence[PairIndex],
+        *,
+        positions: Sequence[int] | None = None,
+        on_progress: Callable[[int], None] = lambda count: None,
+    ) -> list[float]:
+        """Returns the margin z_yes - z_no of each pair, in the order of `pairs`.
+
+        Whether a pair goes through the cache depends on its prompt and its passage's length
+        alone, never on what the cache holds: the same pair is always computed in the same way.
+
+        Args:
+            prompts: The prompts.
+            states: Passage states.
+            pairs: Which prompt goes with which passage.
+            positions: What errors call each pair, if not its place in `pairs`.
+            on_progress: Called after each batch with the number of pairs it held.
+
+        Raises:
+            NonFiniteScoreError: A logit is NaN or infinite.
+        """
+        margins = [0.0] * len(pairs)
+        for prefix, batch in self._plan(prompts, states, pairs):
+            members = [pairs[index] for index in batch]
+            with torch.inference_mode(), self._prepared(prompts, states, members, prefix) as ready:
+                logits = self.forward(ready)
+            check_finite(logits, [positions[i] for i in batch] if positions else batch, self.dtype)
+            for index, (yes_logit, no_logit) in zip(batch, logits.tolist(), strict=True):
+                margins[index] = margin_from_logits(yes_logit, no_logit)
+            on_progress(len(batch))
+        return margins
+
+    def _plan(
+        self, prompts: Sequence[Prompt], states: PassageStates, pairs: Sequence[PairIndex]
+    ) -> Iterator[tuple[Prefix, Batch]]:
+        """Yields batches of pairs that begin with the same cached prefix; an empty one is none."""
+        groups: dict[Prefix, list[int]] = {}
+        for position, (prompt, passage) in enumerate(pairs):
+            prefix = self._cached_prefix(prompts[prompt], states, passage)
+            groups.setdefault(prefix, []).append(position)
+        for prefix, members in groups.items():
+            max_items = self.max_items
+            shapes = []
+            for prompt, passage in (pairs[position] for position in members):
+                keys = states.slot_counts[passage]
+                if prefix:
+                    keys = -(-(len(prefix) + keys) // _KEYS_PER_TOKEN)
+                shapes.append((len(prompts[prompt].ids) - len(prefix), keys))
+            if prefix and self.cache is not None:
+                largest = max(states.slot_counts[pairs[position][1]] for position in members)
+                fits = self.cache.num_blocks // self.cache.blocks_of(prefix, largest)
+                max_items = min(max_items, fits)
+            for batch in plan_batches(shapes, max_items=max_items, token_budget=self.token_budget):
+                yield prefix, [members[index] for index in batch]
+
+    def _cached_prefix(self, prompt: Prompt, states: PassageStates, passage: int) -> Prefix:
+        """Returns the prefix whose keys and values are kept for a pair; empty if none are."""
+        if self.cache is None or states.identities is None or not prompt.prefix:
+            return ()
+        blocks = self.cache.blocks_of(prompt.prefix, states.slot_counts[passage])
+        return prompt.prefix if blocks * _LARGEST_SHARE <= self.cache.num_blocks else ()
+
+    @contextmanager
+    def _prepared(
+        self,
+        prompts: Sequence[Prompt],
+        states: PassageStates,
+        pairs: Sequence[PairIndex],
+        prefix: Prefix,
+    ) -> Iterator[PairBatch]:
+        """Makes a batch of pairs; with a prefix, one that reads it from the cache."""
+        if not prefix:
+            yield prepare(prompts, states, pairs, device=self.device, dtype=self.dtype)
+            return
+        assert self.cache is not None  # a prefix says so
+        assert states.identities is not None
+        prompt_ids, last_positions = padded_prompts([prompts[prompt].rest for prompt, _ in pairs])
+        passages = [passage for _, passage in pairs]
+        identities = [
+            (states.identities[passage], states.compression_ratio) for passage in passages
+        ]
+
+        def slots_of(pair: int) -> Tensor:
+            return states.slots_of(passages[pair]).to(device=self.device, dtype=self.dtype)
+
+        with self.cache.context(prefix, identities, slots_of) as context:
+            yield PairBatch(prompt_ids.to(self.device), last_positions.to(self.device), context)
 
 
 def check_finite(logits: Tensor, positions: Sequence[int], dtype: torch.dtype) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Real
 
 from kalm_reranker.errors import InvalidOptionError, TextTypeError, shown
-from kalm_reranker.options import UNSET, whole_number
+from kalm_reranker.options import UNSET
 from kalm_reranker.store.passage import check_id
 
 
@@ -89,17 +89,3 @@ def checked_flag(value: object, name: str) -> bool:
     if not isinstance(value, bool):
         raise InvalidOptionError(f"{name} must be True, False or None; got {value!r}.")
     return value
-
-
-def checked_bytes(value: object) -> int:
-    """Returns a byte budget.
-
-    Raises:
-        InvalidOptionError: It is no whole number, 0 or more.
-    """
-    count = whole_number(value)
-    if count is None or count < 0:
-        raise InvalidOptionError(
-            f"hot_bytes must be a whole number of bytes, 0 or more; got {value!r}."
-        )
-    return count

@@ -24,7 +24,6 @@ from kalm_reranker.errors import (
 )
 from kalm_reranker.index.adding import Adder, OnError
 from kalm_reranker.index.checks import (
-    checked_bytes,
     checked_flag,
     checked_ids,
     checked_location,
@@ -39,7 +38,7 @@ from kalm_reranker.index.models import IndexModels, ModelInput
 from kalm_reranker.index.progress import adding_bar
 from kalm_reranker.index.report import AddReport
 from kalm_reranker.index.sources.record import Source
-from kalm_reranker.options import UNSET, RatioOption, Unset, check_count
+from kalm_reranker.options import UNSET, RatioOption, Unset, check_bytes, check_count
 from kalm_reranker.reranker import KaLMReranker
 from kalm_reranker.search.candidates import Candidates
 from kalm_reranker.search.cascade import ScoringPlan, plan_scoring
@@ -150,7 +149,7 @@ class PassageIndex:
             MissingExtraError: A dense model is asked for, and its library is not installed.
         """
         path = Path(checked_location(folder, "folder"))
-        hot_bytes = checked_bytes(hot_bytes)
+        hot_bytes = check_bytes(hot_bytes, "hot_bytes")
         if isinstance(model, KaLMReranker):
             refuse_settings(device=device, dtype=dtype, max_length=max_length)
             reranker = model
@@ -208,7 +207,7 @@ class PassageIndex:
             DamagedStoreError: Its header is damaged.
         """
         path = Path(checked_location(folder, "folder"))
-        hot_bytes = checked_bytes(hot_bytes)
+        hot_bytes = check_bytes(hot_bytes, "hot_bytes")
         if isinstance(model, KaLMReranker):
             refuse_settings(device=device, dtype=dtype)
         elif model is not None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kalm_reranker.model.config import StackConfig
 from kalm_reranker.model.layers import RMSNorm, rotate
+from kalm_reranker.model.softmax_attention import softmax_attention
 
 RotaryTables = tuple[Tensor, Tensor]  # cos, sin
 
@@ -43,12 +44,13 @@ class Attention(nn.Module):
         values = self._split(self.v_proj(hidden), self.num_key_value_heads)
         return (keys if rotary is None else rotate(keys, *rotary)), values
 
-    def passage_keys_values(self, passage_states: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of stored states [B, C, D] -> [B, G, C, K].
+    def passage_keys_values(self, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of stored states [N, D] -> [N, G, K].
 
         They carry no positions: pure functions of the state, so they can be kept per passage.
         """
-        return self.keys_values(passage_states, rotary=None)
+        heads = (len(slots), self.num_key_value_heads, self.head_width)
+        return self.k_norm(self.k_proj(slots).view(heads)), self.v_proj(slots).view(heads)
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """Softmax attention and output projection.
@@ -62,21 +64,8 @@ class Attention(nn.Module):
         Returns:
             [B, T, D].
         """
-        # Heads are repeated here and not by the kernel's own option, which some of PyTorch's CUDA
-        # kernels refuse together with a mask.
-        mixed = nn.functional.scaled_dot_product_attention(
-            queries,
-            self._for_each_query_head(keys),
-            self._for_each_query_head(values),
-            attn_mask=mask,
-            scale=self.scale,
-        )
+        mixed = softmax_attention(queries, keys, values, mask, self.scale)
         return self.o_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
-
-    def _for_each_query_head(self, heads: Tensor) -> Tensor:
-        """[B, G, S, K] -> [B, H, S, K]; a view where there is a single head."""
-        repeats = self.num_query_heads // self.num_key_value_heads
-        return heads.unsqueeze(2).expand(-1, -1, repeats, -1, -1).flatten(1, 2)
 
     def _split(self, projected: Tensor, num_heads: int) -> Tensor:
         heads = projected.view(*projected.shape[:-1], num_heads, self.head_width)
@@ -103,9 +92,14 @@ def encoder_window(num_tokens: int, window: int, device: torch.device) -> Tensor
     return (keys > queries - (window + 1) // 2) & (keys <= queries + window // 2)
 
 
-def decoder_window(num_tokens: int, window: int | None, device: torch.device) -> Tensor:
-    """Returns [T, T]: causal, and in sliding layers only keys at a distance below `window`."""
-    keys = torch.arange(num_tokens, device=device)
-    queries = keys.unsqueeze(1)
+def decoder_window(
+    num_tokens: int, window: int | None, device: torch.device, *, before: int = 0
+) -> Tensor:
+    """Returns [T, before + T]: which prompt tokens each of the last T sees.
+
+    Causal, and in sliding layers only keys at a distance below `window`.
+    """
+    keys = torch.arange(before + num_tokens, device=device)
+    queries = keys[before:].unsqueeze(1)
     causal = keys <= queries
     return causal if window is None else causal & (keys > queries - window)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kalm_reranker.model.config import ModelConfig
+from kalm_reranker.model.context import Context
 from kalm_reranker.model.decoder import Decoder
 from kalm_reranker.model.encoder import Encoder
 from kalm_reranker.model.pooling import pool_states
@@ -61,8 +62,7 @@ class RerankerModel(nn.Module):
         self,
         prompt_ids: Tensor,
         last_positions: Tensor,
-        passage_states: Tensor,
-        slot_mask: Tensor,
+        context: Context,
         answer_ids: Tensor,
     ) -> Tensor:
         """Returns the logits of the answer tokens after each prompt.
@@ -73,19 +73,17 @@ class RerankerModel(nn.Module):
         closer to the float32 ones.
 
         Args:
-            prompt_ids: [B, T] integer, right-padded.
-            last_positions: [B] integer, index of each prompt's last token.
-            passage_states: [B, C, D].
-            slot_mask: [B, C] boolean, True at slots.
+            prompt_ids: [B, T] integer, right-padded: the prompt, or what of it follows the
+                context's tokens.
+            last_positions: [B] integer, index of each prompt's last token among these.
+            context: What the prompts attend to; `PassageSlots` for passages alone.
             answer_ids: [2] integer, the ids of "yes" and "no".
 
         Returns:
             [B, 2] float32.
         """
         embedding = self.model.encoder.embed_tokens
-        hidden = self.model.decoder(
-            embedding(prompt_ids), last_positions, passage_states, slot_mask
-        )
+        hidden = self.model.decoder(embedding(prompt_ids), last_positions, context)
         rows = embedding.weight[answer_ids]  # [2, D]
         logits = hidden.float() @ rows.float().T  # [B, D] -> [B, 2]
         softcap = self.config.decoder.final_logit_softcap

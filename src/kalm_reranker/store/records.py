@@ -60,12 +60,21 @@ class StoredPassage:
 
 @dataclass(frozen=True, slots=True)
 class StoredStates:
-    """A passage's states as stored: bytes in the store's codec."""
+    """A passage's states as stored: bytes in the store's codec.
+
+    Attributes:
+        key: Of the passage.
+        token_count: Tokens of the passage.
+        truncated: Whether its text was cut when it was encoded.
+        slots: The states.
+        version: Hash of the text and checksum of the record: other states have another one.
+    """
 
     key: int
     token_count: int
     truncated: bool
     slots: bytes
+    version: bytes
 
     @property
     def num_bytes(self) -> int:

@@ -61,7 +61,7 @@ def checked_states(
         and states_checksum(key, token_count, bool(truncated), hashed, slots) == checksum
     ):
         return Damage(key, None, "states are not what was written")
-    return StoredStates(key, token_count, bool(truncated), slots)
+    return StoredStates(key, token_count, bool(truncated), slots, version=hashed + checksum)
 
 
 def checked_vector(key: int, row: tuple[Any, ...]) -> bytes | Damage:

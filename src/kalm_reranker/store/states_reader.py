@@ -48,6 +48,7 @@ class _Pooled:
     slots: Tensor  # [C, D]
     token_count: int
     truncated: bool
+    version: bytes
 
 
 class StatesReader:
@@ -65,6 +66,8 @@ class StatesReader:
         self._dtype = dtype
         self._codec = codec_named(store.header.codec)
         self._is_lossless = dtype == torch.bfloat16 and store.header.codec == "bf16"
+        # A record's version does not say how its bytes are read.
+        self._reading = (store.header.codec, store.header.compression_ratio, str(dtype))
         self._lock = threading.Lock()
         self._seen_change = store.last_change()  # the hot tier knows of all changes up to this
 
@@ -126,6 +129,7 @@ class StatesReader:
             [item.truncated for item in chosen],
             ratio,
             self._store.header.provenance,
+            self._identities(chosen),
         )
         return _result(found, states, read, num_hot=len(hot) + len(stored))
 
@@ -160,6 +164,7 @@ class StatesReader:
                 states.slots_of(index).to(self._dtype, copy=True),
                 record.token_count,
                 record.truncated,
+                record.version,
             )
             for index, (key, record) in enumerate(records.items())
         }
@@ -182,7 +187,12 @@ class StatesReader:
             [record.truncated for record in records],
             header.compression_ratio,
             header.provenance,
+            self._identities(records),
         )
+
+    def _identities(self, records: "Sequence[StoredStates | _Pooled]") -> list[Hashable]:
+        """What tells states apart, also those of other stores that the same engine reads."""
+        return [(record.version, self._reading) for record in records]
 
     def _forget_changed(self) -> int:
         """Drops hot items of passages that changed, here or in another process.

@@ -1,0 +1,22 @@
+"""A decoder input, and how much of it other queries share."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Token ids of a prompt.
+
+    Attributes:
+        ids: All of them.
+        prefix: The first ones, if they are the same for every query with this instruction, so
+            that their keys and values can be kept per passage; empty if nothing is shared.
+    """
+
+    ids: tuple[int, ...]
+    prefix: tuple[int, ...] = ()
+
+    @property
+    def rest(self) -> tuple[int, ...]:
+        """What follows the prefix."""
+        return self.ids[len(self.prefix) :]
