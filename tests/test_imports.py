@@ -22,6 +22,10 @@ BELOW = {
         *("search", "store", "reranker", "encoding", "checkpoints", "model"),
         *("options", "extras", "lines", "__version__"),
     },
+    "bench": {
+        *("reranker", "engine", "encoding", "model", "checkpoints"),
+        *("prompts", "options", "extras", "progress", "__version__"),
+    },
     "evaluation": {"search", "reranker", "encoding", "lines", "extras"},
 }
 
@@ -49,6 +53,12 @@ def test_a_room_imports_only_what_lies_below_it(room):
     allowed = {room, "errors", *BELOW.get(room, set())}
     for path in files:
         assert rooms_imported_by(path) <= allowed, path.relative_to(PACKAGE)
+
+
+def test_nothing_inside_imports_the_benchmark():
+    for path in PACKAGE.rglob("*.py"):
+        if path.relative_to(PACKAGE).parts[0] not in ("bench", "cli"):
+            assert "bench" not in rooms_imported_by(path), path.name
 
 
 def test_nothing_inside_imports_the_command_line():

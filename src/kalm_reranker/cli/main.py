@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from kalm_reranker import __version__
+from kalm_reranker.cli.bench import bench
 from kalm_reranker.cli.demo import demo
 from kalm_reranker.cli.index import app as index_app
 from kalm_reranker.cli.models import models
@@ -34,6 +35,7 @@ app.add_typer(index_app)
 app.command()(search)
 app.command()(models)
 app.command()(demo)
+app.command()(bench)
 
 
 def _print_version(wanted: bool) -> None:

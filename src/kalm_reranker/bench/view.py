@@ -1,0 +1,238 @@
+"""Shows a `BenchReport` on a console: tables that fit 80 columns."""
+
+from collections.abc import Callable, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kalm_reranker.bench.machine import describe
+from kalm_reranker.bench.report import (
+    ENCODED,
+    STORED,
+    TOGETHER,
+    BenchReport,
+    Measurement,
+    Way,
+)
+from kalm_reranker.bench.settings import JOINT, OFFICIAL, OURS
+
+_MARK = "~"  # before what is extrapolated
+_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+
+Cell = Callable[[Way], str]
+
+
+def render_bench(report: BenchReport, console: Console) -> None:
+    """Prints what was measured, the ratios, and what they are compared with."""
+    model, settings = report.model, report.settings
+    weights = ", random weights" if model.random_weights else ""
+    total = model.encoder_parameters + model.decoder_parameters + model.embedding_parameters
+    _line(
+        console,
+        f"{model.name}{weights}: {model.layers}+{model.layers} layers of width {model.width}, "
+        f"{total / 1e6:,.0f} M parameters, on {report.device}",
+        style="bold",
+    )
+    _line(console, describe(report.machine))
+    _line(
+        console,
+        f"{settings['candidates']} candidates for one query of {settings['query_tokens']} tokens "
+        f"(prompt: {report.prompt_tokens}), batches of up to {settings['batch_size']}, "
+        f"median of {rounds_of(report)}",
+    )
+    if report.interrupted:
+        _line(console, "Interrupted: this is what was measured until then.", style="bold")
+    _lengths(report, console)
+    _comparison(report, console)
+    _ratios(report, console)
+    _verdict(report, console)
+    _footnotes(report, console)
+
+
+def rounds_of(report: BenchReport) -> str:
+    """Returns how many rounds counted, as text: fewer than asked for where time ran out."""
+    counts = sorted({len(one.seconds) for one in report.measurements})
+    return f"{'-'.join(map(str, counts))} round{'s' * (counts != [1])}"
+
+
+def _lengths(report: BenchReport, console: Console) -> None:
+    columns: list[tuple[str, Cell]] = [
+        (f"n={n}", lambda way, n=n: _time(report.find(way, n, report.ratio)))  # type: ignore[misc]
+        for n in report.lengths
+    ]
+    _table(
+        console,
+        f"Milliseconds by passage length n, ratio {report.ratio}",
+        report.ways,
+        columns,
+    )
+
+
+def _comparison(report: BenchReport, console: Console) -> None:
+    def found(way: Way) -> Measurement | None:
+        return report.find(way, report.longest, report.ratio)
+
+    stored = report.way(OURS, STORED)
+    base = found(stored) if stored else None
+
+    def times_ours(way: Way) -> str:
+        one = found(way)
+        return f"{one.median_s / base.median_s:.2f}x" if one and base else "-"
+
+    columns: list[tuple[str, Cell]] = [
+        ("median", lambda way: _time(found(way))),
+        ("best", lambda way: _time(found(way), best=True)),
+        ("pairs/s", lambda way: _rate(found(way))),
+    ]
+    if base:
+        columns.append(("to stored", times_ours))
+    if report.memory:
+        columns.append(("peak", lambda way: _peak(report, way)))
+    title = f"At n={report.longest}, ratio {report.ratio}: milliseconds"
+    if base:
+        title += ", time relative to ours with stored states"
+    _table(console, title + (", peak memory" if report.memory else ""), report.ways, columns)
+
+
+def _ratios(report: BenchReport, console: Console) -> None:
+    ways = [way for way in report.ways if way.passages not in (ENCODED, TOGETHER)]
+    if not ways or len(report.ratios) < 2:
+        return
+    columns: list[tuple[str, Cell]] = [
+        (f"r={r}", lambda way, r=r: _time(report.find(way, report.longest, r)))  # type: ignore[misc]
+        for r in report.ratios
+    ]
+    _table(console, f"Milliseconds by ratio r, n={report.longest}", ways, columns)
+
+
+def _table(
+    console: Console, title: str, ways: Sequence[Way], columns: Sequence[tuple[str, Cell]]
+) -> None:
+    console.print()
+    _line(console, title, style="bold")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("", overflow="fold")
+    table.add_column("dtype", no_wrap=True)
+    for name, _ in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for way in ways:
+        cells = [cell(way) for _, cell in columns]
+        table.add_row(
+            way.title,
+            _DTYPES.get(way.dtype, way.dtype),
+            *cells,
+            style="bold" if way.path == OURS else "",
+        )
+    console.print(table)
+
+
+def _verdict(report: BenchReport, console: Console) -> None:
+    """Says what the numbers come to, beside what the paper's formula says."""
+    # The last is the fastest that keeps most.
+    ours = next(
+        (way for way in reversed(report.ways) if way.path == OURS and way.passages != ENCODED), None
+    )
+    base = report.find(ours, report.longest, report.ratio) if ours else None
+    if not ours or not base:
+        return
+    console.print()
+    rivals = [
+        (report.way(OFFICIAL, ENCODED), "the official path that encodes"),
+        (report.way(OFFICIAL, STORED), "the official path with its states given"),
+        (report.way(JOINT, TOGETHER), f"a cross-encoder of {report.model.joint_layers} layers"),
+    ]
+    said = []
+    for way, name in rivals:
+        one = report.find(way, report.longest, report.ratio) if way else None
+        if way and one:
+            said.append(f"{_relation(one.median_s / base.median_s)} {name} in {way.dtype}")
+    if said:
+        _line(
+            console,
+            f"At n={report.longest}, ratio {report.ratio}, {ours.title} in {ours.dtype}: "
+            + ", ".join(said)
+            + ".",
+        )
+    formula = report.analytic.speedup(report.longest, report.ratio)
+    _line(
+        console,
+        f"The paper's formula gives {formula:.1f}x against that cross-encoder, with all "
+        f"{report.prompt_tokens} decoder tokens counted.",
+    )
+
+
+def _relation(times: float) -> str:
+    return f"{times:.1f}x faster than" if times >= 1 else f"{1 / times:.1f}x slower than"
+
+
+def _footnotes(report: BenchReport, console: Console) -> None:
+    cut = [one for one in report.measurements if one.extrapolated]
+    lines = []
+    if cut:
+        lines.append(f"{_MARK} extrapolated, since time was limited (--limit):")
+        for way in report.ways:
+            points = [
+                f"n={one.length}"
+                + (f" r={one.ratio}" if one.ratio not in (None, report.ratio) else "")
+                + f" from {one.measured}"
+                for one in cut
+                if one.way == way
+            ]
+            if points:
+                lines.append(f"  {way.title} in {way.dtype}: {', '.join(points)}")
+    if report.memory:
+        counts = sorted({one.candidates for one in report.memory})
+        lines.append(
+            "Peak memory is that of a process of its own, libraries included, scoring "
+            f"{' or '.join(map(str, counts))} candidates."
+        )
+    if report.margin_difference is not None:
+        lines.append(
+            f"Margins of our path and the official one in {report.ways[-1].dtype} differ by at "
+            f"most {report.margin_difference:.2g} here."
+        )
+    if report.load_before is not None and report.load_before >= 0.5:
+        lines.append(
+            f"Load average before the start: {report.load_before}; others were at work here, so "
+            "ratios say more than milliseconds."
+        )
+    lines += report.notes
+    if lines:
+        console.print()
+    for line in lines:
+        _line(console, line, style="dim")
+
+
+def _time(one: Measurement | None, *, best: bool = False) -> str:
+    if one is None:
+        return "-"
+    return _marked(one, _digits(1e3 * (one.best_s if best else one.median_s)))
+
+
+def _rate(one: Measurement | None) -> str:
+    return "-" if one is None else _marked(one, _digits(one.candidates / one.median_s))
+
+
+def _marked(one: Measurement, text: str) -> str:
+    return f"{_MARK}{text}" if one.extrapolated else text
+
+
+def _digits(value: float) -> str:
+    """Three digits, or all before the point."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _peak(report: BenchReport, way: Way) -> str:
+    for one in report.memory:
+        if one.way == way:
+            num_bytes = one.host_bytes if one.device_bytes is None else one.device_bytes
+            return "-" if num_bytes is None else f"{num_bytes / 1e6:,.0f} MB"
+    return "-"
+
+
+def _line(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style))

@@ -1,0 +1,174 @@
+"""A whole benchmark, on random weights of a tiny shape."""
+
+import dataclasses
+import json
+
+import pytest
+
+from kalm_reranker.bench import run
+from kalm_reranker.bench.measuring import Job
+from kalm_reranker.bench.report import (
+    ENCODED,
+    SCHEMA_VERSION,
+    STORED,
+    TOGETHER,
+    BenchReport,
+)
+from kalm_reranker.bench.run import run_bench
+from kalm_reranker.bench.settings import JOINT, OFFICIAL, OURS, BenchSettings
+from kalm_reranker.errors import InvalidOptionError, MissingExtraError
+
+SMALL = {
+    "model": "tiny-shape",
+    "lengths": (32,),
+    "ratios": (2,),
+    "candidates": 2,
+    "query_tokens": 4,
+    "rounds": 1,
+    "warm_up": 0,
+    "dtype": "float32",
+    "memory": False,
+}
+
+
+def test_every_way_is_measured_at_every_point(tiny_report):
+    report = tiny_report
+    assert report.lengths == (32, 64)
+    assert report.ratio == 4
+    assert report.ratios == (2, 4, 8)
+    assert {(way.path, way.passages) for way in report.ways} >= {
+        (OFFICIAL, ENCODED),
+        (OFFICIAL, STORED),
+        (JOINT, TOGETHER),
+        (OURS, ENCODED),
+        (OURS, STORED),
+    }
+    for way in report.ways:
+        for length in report.lengths:
+            assert report.find(way, length, report.ratio), (way, length)
+        if way.passages not in (ENCODED, TOGETHER):
+            for ratio in report.ratios:
+                assert report.find(way, 64, ratio), (way, ratio)
+    assert all(len(one.seconds) == 2 for one in report.measurements)
+    assert all(one.measured == one.candidates == 6 for one in report.measurements)
+    assert not report.interrupted
+
+
+def test_our_margins_are_the_official_ones(tiny_report):
+    # Contract of the package, seen from here: what is timed computes the same.
+    assert tiny_report.margin_difference < 1e-4
+
+
+def test_the_report_goes_to_json_and_back(tiny_report):
+    document = json.loads(json.dumps(tiny_report.as_dict()))
+    assert document["schema_version"] == SCHEMA_VERSION
+    assert all(row["median_s"] >= row["best_s"] > 0 for row in document["measurements"])
+    assert document["machine"]["torch"]
+    assert BenchReport.from_dict(document) == dataclasses.replace(
+        tiny_report, settings=document["settings"]
+    )
+    assert BenchReport.from_dict(document).as_dict() == document | {
+        "lengths": (32, 64),
+        "ratios": (2, 4, 8),
+    } | {name: tiny_report.as_dict()[name] for name in ("ways", "measurements", "memory", "notes")}
+    with pytest.raises(InvalidOptionError, match="schema_version must be 1; got 2"):
+        BenchReport.from_dict(document | {"schema_version": 2})
+
+
+def test_the_formula_meets_the_cross_encoder_at_the_longest_length(tiny_report):
+    joint = tiny_report.find(tiny_report.way(JOINT, TOGETHER), 64, tiny_report.ratio)
+    cost = tiny_report.analytic
+    assert cost.joint(64) * tiny_report.seconds_per_unit == pytest.approx(joint.median_s)
+    assert cost.query_tokens == tiny_report.prompt_tokens > 5
+
+
+def test_an_interrupt_keeps_what_was_measured(monkeypatch):
+    ran = []
+
+    def stop_at_last(job, count):
+        ran.append(count)
+        if len(ran) == 12:  # three calls to estimate each of three jobs, then rounds
+            raise KeyboardInterrupt
+        return true_run(job, count)
+
+    true_run = Job.run
+    monkeypatch.setattr(Job, "run", stop_at_last)
+    report = run_bench(BenchSettings(**SMALL | {"paths": (OURS,), "limit_s": 600.0}))
+    assert report.interrupted
+    assert len(report.measurements) == 2
+
+
+def test_an_interrupt_before_anything_is_one(monkeypatch):
+    def stop(job, count):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Job, "run", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_bench(BenchSettings(**SMALL | {"paths": (OURS,)}))
+
+
+def test_without_transformers_the_official_path_is_left_out_or_refused(monkeypatch):
+    monkeypatch.setattr(run, "find_spec", lambda name: None)
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    report = run_bench(BenchSettings(**SMALL))
+    assert OFFICIAL not in {way.path for way in report.ways}
+    assert "official path is left out: transformers is not installed" in report.notes[0]
+    with pytest.raises(MissingExtraError, match="official path of the benchmark needs"):
+        run_bench(BenchSettings(**SMALL | {"paths": (OFFICIAL,)}))
+
+
+def test_memory_is_that_of_a_process_of_its_own():
+    report = run_bench(BenchSettings(**SMALL | {"paths": (JOINT, OURS), "memory": True}))
+    peaks = {one.way: one for one in report.memory}
+    assert set(peaks) == set(report.ways)
+    for one in peaks.values():
+        assert one.device_bytes is None
+        assert one.host_bytes is None or 10**8 < one.host_bytes < 5 * 10**9
+        assert (one.length, one.candidates) == (32, 2)
+
+
+def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(monkeypatch):
+    monkeypatch.setattr("kalm_reranker.bench.resources.available_bytes", lambda device: 10**9)
+    with pytest.raises(InvalidOptionError, match=r"need about 1\.\d GB of memory \(official in"):
+        run_bench(BenchSettings(**SMALL))
+
+
+def test_weights_that_do_not_fit_on_the_disk_are_refused(monkeypatch):
+    class Full:
+        free = 10**6
+
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: Full)
+    with pytest.raises(InvalidOptionError, match=r"random weights take 7 MB in .*; 1 MB is free"):
+        run_bench(BenchSettings(**SMALL))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"lengths": ()}, "lengths must name at least one number"),
+        ({"lengths": (0,)}, "lengths must be a positive integer; got 0"),
+        ({"rounds": 0}, "rounds must be a positive integer"),
+        ({"warm_up": -1}, "warm_up must be a whole number of at least 0; got -1"),
+        ({"limit_s": 0.0}, "time limit must be a positive number"),
+        ({"limit_s": float("nan")}, "time limit must be a positive number"),
+        ({"paths": ("ours", "theirs")}, "paths must be some of official, .*; got theirs"),
+        ({"paths": ()}, "paths must be some of .*; got none"),
+    ],
+)
+def test_settings_out_of_range(setting, message):
+    with pytest.raises(InvalidOptionError, match=message):
+        BenchSettings(**setting)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"model": "huge-shape"}, "'huge-shape' is no known shape; known are tiny-shape"),
+        ({"lengths": (10_000,)}, "lengths must be an integer from 1 to 8192; got 10000"),
+        ({"lengths": (1,)}, "--lengths: no text of exactly 1 tokens"),
+        ({"dtype": "int3"}, "dtype must be one of"),
+    ],
+)
+def test_settings_that_do_not_fit_the_model(setting, message):
+    with pytest.raises(InvalidOptionError, match=message):
+        run_bench(BenchSettings(**SMALL | setting))
