@@ -1,5 +1,6 @@
 """How rounds are run, and what is done where time is short."""
 
+import math
 from dataclasses import dataclass, field
 
 import pytest
@@ -69,6 +70,12 @@ def test_everything_is_measured_where_there_is_time(run):
     assert scorers[0].own == [1, 1, 4, 100, 100, 100, 100]
 
 
+@pytest.mark.parametrize("candidates", [3, 6, 33, 97])
+def test_nothing_is_cut_by_rounding(run, candidates):
+    jobs, _, _, _ = run(0.1, 0.3, 0.7, candidates=candidates, limit_s=10_000)
+    assert [job.count for job in jobs] == [candidates] * 3
+
+
 def test_rounds_alternate_over_all_jobs(run):
     _, scorers, _, _ = run(0.001, 0.001, limit_s=1000)
     first, second = map(id, scorers)
@@ -98,10 +105,10 @@ def test_one_candidate(run):
 
 
 def test_shares():
-    assert fair_share([1, 2, 3], 100) == 3
+    assert fair_share([1, 2, 3], 100) == math.inf
     assert fair_share([1, 2, 30], 10) == 7
     assert fair_share([10, 20, 30], 9) == 3
-    assert fair_share([], 9) == 0
+    assert fair_share([], 9) == math.inf
 
 
 def test_batches_stay_full():

@@ -2,12 +2,16 @@
 
 import dataclasses
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from kalm_reranker.bench import run
 from kalm_reranker.bench.measuring import Job
+from kalm_reranker.bench.random_checkpoint import write_random_checkpoint
 from kalm_reranker.bench.report import (
+    CACHED,
     ENCODED,
     SCHEMA_VERSION,
     STORED,
@@ -15,7 +19,10 @@ from kalm_reranker.bench.report import (
     BenchReport,
 )
 from kalm_reranker.bench.run import run_bench
+from kalm_reranker.bench.scorers import load_scorers, ways_of
 from kalm_reranker.bench.settings import JOINT, OFFICIAL, OURS, BenchSettings
+from kalm_reranker.bench.setup import Setup
+from kalm_reranker.bench.shapes import SHAPES
 from kalm_reranker.errors import InvalidOptionError, MissingExtraError
 
 SMALL = {
@@ -42,6 +49,7 @@ def test_every_way_is_measured_at_every_point(tiny_report):
         (JOINT, TOGETHER),
         (OURS, ENCODED),
         (OURS, STORED),
+        (OURS, CACHED),
     }
     for way in report.ways:
         for length in report.lengths:
@@ -57,6 +65,22 @@ def test_every_way_is_measured_at_every_point(tiny_report):
 def test_our_margins_are_the_official_ones(tiny_report):
     # Contract of the package, seen from here: what is timed computes the same.
     assert tiny_report.margin_difference < 1e-4
+
+
+def test_the_prefix_cache_holds_every_candidate_of_every_point():
+    settings = BenchSettings(**SMALL | {"lengths": (32, 50), "ratios": (2, 3), "candidates": 9})
+    with tempfile.TemporaryDirectory() as folder:
+        shape = SHAPES["tiny-shape"]
+        setup = Setup.of(settings, write_random_checkpoint(shape, Path(folder), seed=0))
+        ways = [way for way in ways_of(setup, [OURS]) if way.passages == CACHED]
+        [scorer] = load_scorers(setup, ways)
+        works = [setup.workload(setup.documents(n), n, r) for n, r in setup.points]
+        assert len(works) == 4
+        for _ in range(2):
+            for work in works:
+                scorer.score(work, 9)
+        stats = scorer.prefix_cache_stats
+    assert (stats.misses, stats.hits, stats.evictions) == (36, 36, 0)
 
 
 def test_the_report_goes_to_json_and_back(tiny_report):
@@ -87,7 +111,7 @@ def test_an_interrupt_keeps_what_was_measured(monkeypatch):
 
     def stop_at_last(job, count):
         ran.append(count)
-        if len(ran) == 12:  # three calls to estimate each of three jobs, then rounds
+        if len(ran) == 18:  # three calls to estimate each of five jobs, then rounds
             raise KeyboardInterrupt
         return true_run(job, count)
 

@@ -1,5 +1,6 @@
 """Times every way at every point, in rounds over all of them, within a limit of time."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -132,7 +133,7 @@ def num_calls(num_jobs: int, *, rounds: int, warm_up: int) -> int:
 
 
 def fair_share(estimates: Sequence[float], total: float) -> float:
-    """Returns the most that each may take so that all together take `total`.
+    """Returns the most that each may take so that all together take `total`; no limit if they do.
 
     What the short ones leave over goes to the long ones: nothing is cut as long as everything
     fits, and then the longest first.
@@ -143,7 +144,7 @@ def fair_share(estimates: Sequence[float], total: float) -> float:
         if estimate > share:
             return share
         left -= estimate
-    return max(estimates, default=0.0)
+    return math.inf
 
 
 def full_batches(affordable: float, candidates: int, batch_size: int) -> int:

@@ -1,9 +1,10 @@
 """Our own ways: with passages encoded for every query, and with stored states."""
 
-from kalm_reranker.bench.report import ENCODED, STORED, Way
+from kalm_reranker.bench.report import CACHED, ENCODED, STORED, Way
 from kalm_reranker.bench.settings import OURS
 from kalm_reranker.bench.workload import Workload
 from kalm_reranker.engine.placement import dtype_name
+from kalm_reranker.engine.prefix_cache import PrefixCacheStats
 from kalm_reranker.reranker import KaLMReranker
 
 
@@ -27,16 +28,34 @@ class OurEncodingScorer:
 
 
 class OurStoredScorer:
-    """Scores states that are there, in main memory."""
+    """Scores states that are there, in main memory.
 
-    def __init__(self, reranker: KaLMReranker) -> None:
-        self.way = Way(path=OURS, passages=STORED, dtype=dtype_name(reranker.dtype))
+    Args:
+        reranker: Our model.
+        cached: Whether it may keep what it computes of prompt prefix and passage from one call to
+            the next. Otherwise every call computes it anew, as the first one does.
+    """
+
+    def __init__(self, reranker: KaLMReranker, *, cached: bool) -> None:
+        self.way = Way(
+            path=OURS, passages=CACHED if cached else STORED, dtype=dtype_name(reranker.dtype)
+        )
+        self._cached = cached
         self._reranker = reranker
+
+    @property
+    def prefix_cache_stats(self) -> PrefixCacheStats | None:
+        """What the reranker keeps; None where it keeps nothing."""
+        return self._reranker.prefix_cache_stats
 
     def score(self, work: Workload, count: int) -> list[float]:
         """Scores the first `count` candidates."""
-        states = work.states if count == len(work.states) else work.states[:count]
+        states = work.kept_states if self._cached else work.states
         found = self._reranker.score(
-            work.query, states, work.instruction, return_margin=True, show_progress=False
+            work.query,
+            states if count == len(states) else states[:count],
+            work.instruction,
+            return_margin=True,
+            show_progress=False,
         )
         return [pair.margin for pair in found]

@@ -8,24 +8,39 @@ the largest, and after each the process's peak so far is read, which is that way
 """
 
 import json
+import logging
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kalm_reranker.bench.report import ENCODED, MemoryPeak, Way
+from kalm_reranker.bench.report import CACHED, ENCODED, MemoryPeak, Way
 from kalm_reranker.bench.settings import BenchSettings
 from kalm_reranker.bench.setup import Setup
 
+logger = logging.getLogger(__name__)
 
-def peaks_of_path(setup: Setup, path: str, dtype: str, count: int) -> list[MemoryPeak]:
-    """Returns the peak of each way of a path, measured in a new process.
+
+def memory_groups(ways: Sequence[Way]) -> list[list[Way]]:
+    """Returns ways that one process can measure one after another.
+
+    Those of a path share its model, and scoring given states takes part of what encoding and
+    scoring takes. Kept prefixes are another matter, and would count in all that follows.
+    """
+    groups: dict[tuple[str, str, bool], list[Way]] = {}
+    for way in sorted(ways, key=lambda way: way.passages == ENCODED):
+        groups.setdefault((way.path, way.dtype, way.passages == CACHED), []).append(way)
+    return list(groups.values())
+
+
+def peaks_of(setup: Setup, group: Sequence[Way], count: int) -> list[MemoryPeak]:
+    """Returns the peak of each way of a group, measured in a new process.
 
     Args:
         setup: What is measured; longest passages, the model's own ratio.
-        path: Which path.
-        dtype: The official path is measured in one dtype at a time; its name.
+        group: One of `memory_groups`.
         count: Candidates that are scored.
 
     Returns:
@@ -34,8 +49,7 @@ def peaks_of_path(setup: Setup, path: str, dtype: str, count: int) -> list[Memor
     task = {
         "settings": asdict(setup.settings),
         "checkpoint": str(setup.checkpoint.directory),
-        "path": path,
-        "dtype": dtype,
+        "group": [asdict(way) for way in group],
         "count": count,
     }
     done = subprocess.run(
@@ -46,6 +60,7 @@ def peaks_of_path(setup: Setup, path: str, dtype: str, count: int) -> list[Memor
         check=False,
     )
     if done.returncode != 0:
+        logger.info("measuring memory failed: %s", done.stderr.strip())
         return []
     rows = json.loads(done.stdout.splitlines()[-1])
     return [MemoryPeak(**row | {"way": Way(**row["way"])}) for row in rows]
@@ -56,18 +71,18 @@ def main() -> None:
     from kalm_reranker.bench.scorers import load_scorers  # here: a caller needs none of it
 
     task: dict[str, Any] = json.load(sys.stdin)
+    group = [Way(**way) for way in task["group"]]
     count = task["count"]
     settings = BenchSettings(**task["settings"] | {"candidates": count})
     setup = Setup.of(settings, Path(task["checkpoint"]))
     work = setup.workload(setup.documents(setup.max_length), setup.max_length, setup.ratio)
-    scorers = load_scorers(setup, [task["path"]], lambda line: None, dtypes=[task["dtype"]])
-    # Scoring given states takes part of what encoding and scoring takes.
-    scorers.sort(key=lambda scorer: scorer.way.passages == ENCODED)
+    scorers = {scorer.way: scorer for scorer in load_scorers(setup, group)}
     rows = []
-    for scorer in scorers:
-        scorer.score(work, count)
+    for way in group:
+        for _ in range(2):  # a cache is full the second time
+            scorers[way].score(work, count)
         peak = MemoryPeak(
-            way=scorer.way,
+            way=way,
             length=work.length,
             ratio=work.ratio,
             candidates=count,

@@ -80,7 +80,7 @@ def check_memory(needs: dict[str, int], device: torch.device) -> None:
     raise InvalidOptionError(
         f"The paths together need about {gigabytes(total)} of memory ({parts}); "
         f"{gigabytes(available)} is free on {device}.",
-        hint="Measure fewer paths with --paths, or a smaller model, length or dtype.",
+        hint="Measure fewer --paths, fewer --candidates, or a smaller model, length or dtype.",
     )
 
 

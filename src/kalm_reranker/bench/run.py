@@ -13,7 +13,7 @@ import torch
 
 from kalm_reranker.bench.machine import this_machine
 from kalm_reranker.bench.measuring import Job, measure, num_calls
-from kalm_reranker.bench.peak_memory import peaks_of_path
+from kalm_reranker.bench.peak_memory import memory_groups, peaks_of
 from kalm_reranker.bench.random_checkpoint import write_random_checkpoint
 from kalm_reranker.bench.report import (
     ENCODED,
@@ -22,9 +22,10 @@ from kalm_reranker.bench.report import (
     BenchReport,
     MemoryPeak,
     ModelSizes,
+    Way,
 )
 from kalm_reranker.bench.resources import Parameters, check_disk, check_memory, gigabytes
-from kalm_reranker.bench.scorers import load_scorers, official_dtypes
+from kalm_reranker.bench.scorers import load_scorers, official_dtypes, ways_of
 from kalm_reranker.bench.settings import JOINT, OFFICIAL, OURS, PATHS, BenchSettings
 from kalm_reranker.bench.setup import Setup
 from kalm_reranker.bench.shapes import SHAPES, SUFFIX
@@ -72,7 +73,8 @@ def run_bench(
         parameters = Parameters.of(setup.config)
         check_memory(_needs(setup, parameters, paths), setup.device)
         load_before = _load_average()
-        scorers = load_scorers(setup, paths, tell)
+        ways = tuple(ways_of(setup, paths))
+        scorers = load_scorers(setup, ways, tell)
         interrupted, jobs = False, _jobs(setup, scorers, tell)
         difference = None
         try:
@@ -84,7 +86,6 @@ def run_bench(
                 raise
         load_after = _load_average()
         measured = tuple(job.measurement() for job in jobs if job.seconds)
-        ways = tuple(scorer.way for scorer in scorers)
         estimates = {
             job.scorer.way: min(job.seconds) / job.count
             for job in jobs
@@ -95,23 +96,19 @@ def run_bench(
         peaks: list[MemoryPeak] = []
         if settings.memory and not interrupted:
             try:
-                for path in paths:
-                    for dtype in official_dtypes(setup) if path == OFFICIAL else [""]:
-                        tell(f"measuring the memory of {path} {dtype}".rstrip())
-                        slowest = max(
-                            (
-                                seconds
-                                for way, seconds in estimates.items()
-                                if way.path == path and dtype in ("", way.dtype)
-                            ),
-                            default=1.0,
-                        )
-                        count = min(settings.candidates, settings.batch_size)
+                for group in memory_groups(ways):
+                    tell(f"measuring the memory of {', '.join(way.title for way in group)}")
+                    slowest = max(estimates.get(way, 0.0) for way in group)
+                    count = min(settings.candidates, settings.batch_size)
+                    if slowest:
                         count = max(1, min(count, int(_MEMORY_RUN_S / slowest)))
-                        found = peaks_of_path(setup, path, dtype, count)
-                        if not found:
-                            notes.append(f"The memory of {path} {dtype} could not be measured.")
-                        peaks += found
+                    found = peaks_of(setup, group, count)
+                    if not found:
+                        notes.append(
+                            f"The memory of {group[0].path} in {group[0].dtype} could not be "
+                            "measured: the process that tried it failed."
+                        )
+                    peaks += found
             except KeyboardInterrupt:
                 interrupted = True
     return BenchReport(
@@ -187,24 +184,18 @@ def _needs(setup: Setup, parameters: Parameters, paths: Sequence[str]) -> dict[s
         needs["cross-encoder"] = (parameters.embedding + layer * setup.joint_layers) * ours
     if OURS in paths:
         needs["ours"] = parameters.total * ours
-    slots = sum(num_slots(length, ratio) for length, ratio in _points(setup))
+        needs["its prefix cache"] = setup.prefix_cache_bytes
+    slots = sum(num_slots(length, ratio) for length, ratio in setup.points)
     width = setup.config.encoder.hidden_width
     needs["stored states"] = slots * settings.candidates * width * ours
     return needs
-
-
-def _points(setup: Setup) -> list[tuple[int, int]]:
-    """(length, ratio): every length at the model's ratio, every ratio at the longest length."""
-    points = [(length, setup.ratio) for length in setup.settings.lengths]
-    points += [(setup.max_length, ratio) for ratio in setup.settings.ratios]
-    return list(dict.fromkeys(points))
 
 
 def _jobs(setup: Setup, scorers: Sequence[Scorer], tell: Tell) -> list[Job]:
     tell("preparing passages")
     documents = {length: setup.documents(length) for length in setup.settings.lengths}
     jobs = []
-    for length, ratio in _points(setup):
+    for length, ratio in setup.points:
         work = setup.workload(documents[length], length, ratio)
         for scorer in scorers:
             # Encoding hardly depends on the ratio, and the cross-encoder not at all: both are
@@ -240,22 +231,20 @@ def _measure(setup: Setup, jobs: Sequence[Job], tell: Tell, show_progress: bool 
 
 
 def _margin_difference(jobs: Sequence[Job]) -> float | None:
-    """Returns how far our margins are from the official ones, at the first point."""
-    compared = min(_COMPARED, len(jobs[0].work.documents))
-    for passages in (ENCODED, STORED):
-        same = [j for j in jobs if j.work is jobs[0].work and j.scorer.way.passages == passages]
-        ours = next((j for j in same if j.scorer.way.path == OURS), None)
-        if ours is None:
-            continue
-        for job in same:
-            if (job.scorer.way.path, job.scorer.way.dtype) == (OFFICIAL, ours.scorer.way.dtype):
-                pairs = zip(
-                    ours.scorer.score(ours.work, compared),
-                    job.scorer.score(job.work, compared),
-                    strict=True,
-                )
-                return max(abs(a - b) for a, b in pairs)
-    return None
+    """Returns how far our margins are at most from the official ones, at the first point."""
+    work = jobs[0].work
+    first = {job.scorer.way: job.scorer for job in jobs if job.work is work}
+    compared = min(_COMPARED, len(work.documents))
+    differences = []
+    for way, scorer in first.items():
+        given = ENCODED if way.passages == ENCODED else STORED
+        official = first.get(Way(path=OFFICIAL, passages=given, dtype=way.dtype))
+        if way.path == OURS and official is not None:
+            # Twice, since a cache that is wrong is wrong the second time.
+            scorer.score(work, compared)
+            pairs = zip(scorer.score(work, compared), official.score(work, compared), strict=True)
+            differences += [abs(ours - theirs) for ours, theirs in pairs]
+    return max(differences, default=None)
 
 
 def _load_average() -> float | None:

@@ -1,10 +1,12 @@
-"""Loads the models of the paths that are asked for."""
+"""Which ways there are on a machine, and their models."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from kalm_reranker.bench.joint import JointScorer
 from kalm_reranker.bench.official import OfficialScorer, default_dtype, load_official
 from kalm_reranker.bench.ours import OurEncodingScorer, OurStoredScorer
+from kalm_reranker.bench.report import CACHED, ENCODED, STORED, TOGETHER, Way
 from kalm_reranker.bench.settings import JOINT, OFFICIAL, OURS
 from kalm_reranker.bench.setup import Setup
 from kalm_reranker.bench.workload import Scorer
@@ -19,41 +21,69 @@ def official_dtypes(setup: Setup) -> list[str]:
     return list(dict.fromkeys([dtype_name(default_dtype(setup.device)), dtype_name(setup.dtype)]))
 
 
-def load_scorers(
-    setup: Setup, paths: Sequence[str], tell: Tell, *, dtypes: Sequence[str] | None = None
-) -> list[Scorer]:
-    """Returns the ways to score, in the order they are shown.
+def ways_of(setup: Setup, paths: Sequence[str]) -> list[Way]:
+    """Returns the ways of some paths, in the order they are shown."""
+    ours = dtype_name(setup.dtype)
+    every = [
+        *(
+            Way(path=OFFICIAL, passages=passages, dtype=dtype)
+            for dtype in official_dtypes(setup)
+            for passages in (ENCODED, STORED)
+        ),
+        Way(path=JOINT, passages=TOGETHER, dtype=ours),
+        *(Way(path=OURS, passages=passages, dtype=ours) for passages in (ENCODED, STORED, CACHED)),
+    ]
+    return [way for way in every if way.path in paths]
+
+
+def load_scorers(setup: Setup, ways: Sequence[Way], tell: Tell = lambda line: None) -> list[Scorer]:
+    """Loads what ways need; those that share a model load it once.
 
     Args:
         setup: What they are measured with.
-        paths: Which to load.
+        ways: Which.
         tell: Called with a line of text before each model is loaded.
-        dtypes: Of the official path; if not given, those of `official_dtypes`.
+
+    Returns:
+        A scorer for each way, in order.
 
     Raises:
-        MissingExtraError: The official path is asked for, and Transformers is not installed.
+        MissingExtraError: The official path is among them, and Transformers is not installed.
         CheckpointError: The weights cannot be used.
     """
+    models: dict[tuple[str, str], Any] = {}
     scorers: list[Scorer] = []
-    if OFFICIAL in paths:
-        for name in official_dtypes(setup) if dtypes is None else dtypes:
-            tell(f"loading the official model in {name}")
-            dtype, _ = choose_dtype(name, setup.device)
-            model = load_official(setup.checkpoint.directory, dtype, setup.device)
-            scorers += [OfficialScorer(model, setup, encodes=encodes) for encodes in (True, False)]
-    if JOINT in paths:
-        tell(f"making a joint cross-encoder of {setup.joint_layers} layers")
-        scorers.append(JointScorer(setup))
-    if OURS in paths:
-        tell("loading our model")
-        reranker = KaLMReranker(
-            setup.checkpoint.directory,
-            device=setup.device,
-            dtype=setup.dtype,
-            batch_size=setup.settings.batch_size,
-            max_length=setup.max_length,
-            query_max_length=setup.settings.query_tokens,
-            token_budget=setup.token_budget,
-        )
-        scorers += [OurEncodingScorer(reranker), OurStoredScorer(reranker)]
+    for way in ways:
+        key = (way.path, way.dtype)
+        if way.path == OFFICIAL:
+            if key not in models:
+                tell(f"loading the official model in {way.dtype}")
+                dtype, _ = choose_dtype(way.dtype, setup.device)
+                models[key] = load_official(setup.checkpoint.directory, dtype, setup.device)
+            scorers.append(OfficialScorer(models[key], setup, encodes=way.passages == ENCODED))
+        elif way.path == JOINT:
+            tell(f"making a joint cross-encoder of {setup.joint_layers} layers")
+            scorers.append(JointScorer(setup))
+        else:
+            if key not in models:
+                tell("loading our model")
+                keeps = any((one.path, one.passages) == (OURS, CACHED) for one in ways)
+                models[key] = _load_ours(setup, keeps=keeps)
+            if way.passages == ENCODED:
+                scorers.append(OurEncodingScorer(models[key]))
+            else:
+                scorers.append(OurStoredScorer(models[key], cached=way.passages == CACHED))
     return scorers
+
+
+def _load_ours(setup: Setup, *, keeps: bool) -> KaLMReranker:
+    return KaLMReranker(
+        setup.checkpoint.directory,
+        device=setup.device,
+        dtype=setup.dtype,
+        batch_size=setup.settings.batch_size,
+        max_length=setup.max_length,
+        query_max_length=setup.settings.query_tokens,
+        token_budget=setup.token_budget,
+        prefix_cache_bytes=setup.prefix_cache_bytes if keeps else 0,
+    )

@@ -1,6 +1,6 @@
 """What every path is measured with: tokenizer, prompt, device, dtype, lengths. No weights."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from kalm_reranker.checkpoints.json_file import read_json_object
 from kalm_reranker.encoding.provenance import Provenance
 from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer
+from kalm_reranker.engine.key_value_arena import ROWS
 from kalm_reranker.engine.placement import choose_device, choose_dtype, default_token_budget
 from kalm_reranker.engine.placement import dtype_name as name_of
 from kalm_reranker.errors import InvalidOptionError
@@ -126,6 +127,28 @@ class Setup:
         """The task instruction."""
         return self.checkpoint.settings.default_instruction
 
+    @property
+    def points(self) -> list[tuple[int, int]]:
+        """(length, ratio): each length at the model's ratio, each ratio at the longest length."""
+        points = [(length, self.ratio) for length in self.settings.lengths]
+        points += [(self.max_length, ratio) for ratio in self.settings.ratios]
+        return list(dict.fromkeys(points))
+
+    @property
+    def prefix_cache_bytes(self) -> int:
+        """What the prefix cache has to hold so that no candidate of any point is dropped."""
+        prefix = self.tokenizer.prompt_prefix(
+            instruction=self.instruction,
+            system_instruction=self.checkpoint.settings.system_instruction,
+        )
+        decoder = self.config.decoder
+        values = 2 * decoder.num_layers * decoder.num_key_value_heads * decoder.head_width
+        # In whole blocks, and one for each passage to spare.
+        rows = sum(
+            len(prefix) + num_slots(length, ratio) + 2 * ROWS for length, ratio in self.points
+        )
+        return rows * self.settings.candidates * values * self.dtype.itemsize
+
     def prompt(self) -> list[int]:
         """Tokenises the prompt, as every request has to."""
         return self.tokenizer.encode_prompt(
@@ -156,18 +179,17 @@ class Setup:
         values = torch.randn(
             slots, self.config.encoder.hidden_width, generator=generator, dtype=self.dtype
         )
-        states = PassageStates(
-            values,
-            [length] * len(documents),
-            [False] * len(documents),
-            ratio,
-            self.provenance,
-        )
+
+        def states(identities: Sequence[Hashable] | None) -> PassageStates:
+            counts, truncated = [length] * len(documents), [False] * len(documents)
+            return PassageStates(values, counts, truncated, ratio, self.provenance, identities)
+
         return Workload(
             query=self.query,
             instruction=self.instruction,
             documents=documents,
             length=length,
             ratio=ratio,
-            states=states,
+            states=states(None),
+            kept_states=states([(length, ratio, index) for index in range(len(documents))]),
         )

@@ -16,7 +16,7 @@ from kalm_reranker.bench.report import (
     Measurement,
     Way,
 )
-from kalm_reranker.bench.settings import JOINT, OFFICIAL, OURS
+from kalm_reranker.bench.settings import OURS
 
 _MARK = "~"  # before what is extrapolated
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
@@ -46,8 +46,8 @@ def render_bench(report: BenchReport, console: Console) -> None:
         _line(console, "Interrupted: this is what was measured until then.", style="bold")
     _lengths(report, console)
     _comparison(report, console)
+    _speedups(report, console)
     _ratios(report, console)
-    _verdict(report, console)
     _footnotes(report, console)
 
 
@@ -74,26 +74,16 @@ def _comparison(report: BenchReport, console: Console) -> None:
     def found(way: Way) -> Measurement | None:
         return report.find(way, report.longest, report.ratio)
 
-    stored = report.way(OURS, STORED)
-    base = found(stored) if stored else None
-
-    def times_ours(way: Way) -> str:
-        one = found(way)
-        return f"{one.median_s / base.median_s:.2f}x" if one and base else "-"
-
     columns: list[tuple[str, Cell]] = [
         ("median", lambda way: _time(found(way))),
         ("best", lambda way: _time(found(way), best=True)),
         ("pairs/s", lambda way: _rate(found(way))),
     ]
-    if base:
-        columns.append(("to stored", times_ours))
+    title = f"At n={report.longest}, ratio {report.ratio}: milliseconds"
     if report.memory:
         columns.append(("peak", lambda way: _peak(report, way)))
-    title = f"At n={report.longest}, ratio {report.ratio}: milliseconds"
-    if base:
-        title += ", time relative to ours with stored states"
-    _table(console, title + (", peak memory" if report.memory else ""), report.ways, columns)
+        title += ", peak memory"
+    _table(console, title, report.ways, columns)
 
 
 def _ratios(report: BenchReport, console: Console) -> None:
@@ -112,59 +102,56 @@ def _table(
 ) -> None:
     console.print()
     _line(console, title, style="bold")
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("", overflow="fold")
-    table.add_column("dtype", no_wrap=True)
+    table = _new_table()
     for name, _ in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for way in ways:
         cells = [cell(way) for _, cell in columns]
         table.add_row(
             way.title,
-            _DTYPES.get(way.dtype, way.dtype),
+            _dtype(way),
             *cells,
             style="bold" if way.path == OURS else "",
         )
     console.print(table)
 
 
-def _verdict(report: BenchReport, console: Console) -> None:
-    """Says what the numbers come to, beside what the paper's formula says."""
-    # The last is the fastest that keeps most.
-    ours = next(
-        (way for way in reversed(report.ways) if way.path == OURS and way.passages != ENCODED), None
-    )
-    base = report.find(ours, report.longest, report.ratio) if ours else None
-    if not ours or not base:
+def _speedups(report: BenchReport, console: Console) -> None:
+    """Sets our ways against the others, and what the paper's formula says beside them."""
+
+    def median_s(way: Way) -> float | None:
+        one = report.find(way, report.longest, report.ratio)
+        return one.median_s if one else None
+
+    rivals = [way for way in report.ways if way.path != OURS and median_s(way)]
+    ours = [way for way in report.ways if way.path == OURS and median_s(way)]
+    if not rivals or not ours:
         return
     console.print()
-    rivals = [
-        (report.way(OFFICIAL, ENCODED), "the official path that encodes"),
-        (report.way(OFFICIAL, STORED), "the official path with its states given"),
-        (report.way(JOINT, TOGETHER), f"a cross-encoder of {report.model.joint_layers} layers"),
-    ]
-    said = []
-    for way, name in rivals:
-        one = report.find(way, report.longest, report.ratio) if way else None
-        if way and one:
-            said.append(f"{_relation(one.median_s / base.median_s)} {name} in {way.dtype}")
-    if said:
-        _line(
-            console,
-            f"At n={report.longest}, ratio {report.ratio}, {ours.title} in {ours.dtype}: "
-            + ", ".join(said)
-            + ".",
-        )
-    formula = report.analytic.speedup(report.longest, report.ratio)
     _line(
         console,
-        f"The paper's formula gives {formula:.1f}x against that cross-encoder, with all "
-        f"{report.prompt_tokens} decoder tokens counted.",
+        f"How many times faster than ..., at n={report.longest}, ratio {report.ratio}",
+        style="bold",
     )
-
-
-def _relation(times: float) -> str:
-    return f"{times:.1f}x faster than" if times >= 1 else f"{1 / times:.1f}x slower than"
+    table = _new_table()
+    for way in rivals:
+        name = {ENCODED: "official encoding", STORED: "official given"}.get(
+            way.passages, f"joint {report.model.joint_layers} layers"
+        )
+        table.add_column(f"{name} {_dtype(way)}", justify="right", max_width=9)
+    for way in ours:
+        mine = median_s(way)
+        cells = [
+            f"{theirs / mine:.1f}x" if (theirs := median_s(one)) and mine else "-" for one in rivals
+        ]
+        table.add_row(way.title, _dtype(way), *cells, style="bold")
+    formula = report.analytic.speedup(report.longest, report.ratio)
+    table.add_row(
+        "the paper's formula",
+        "",
+        *(f"{formula:.1f}x" if way.passages == TOGETHER else "" for way in rivals),
+    )
+    console.print(table)
 
 
 def _footnotes(report: BenchReport, console: Console) -> None:
@@ -203,6 +190,17 @@ def _footnotes(report: BenchReport, console: Console) -> None:
         console.print()
     for line in lines:
         _line(console, line, style="dim")
+
+
+def _new_table() -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("dtype", no_wrap=True)
+    return table
+
+
+def _dtype(way: Way) -> str:
+    return _DTYPES.get(way.dtype, way.dtype)
 
 
 def _time(one: Measurement | None, *, best: bool = False) -> str:

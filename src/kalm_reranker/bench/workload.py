@@ -18,7 +18,9 @@ class Workload:
         documents: The candidates, each of `length` tokens.
         length: Tokens of a passage.
         ratio: Tokens per slot.
-        states: States of the candidates at that ratio, in main memory.
+        states: States of the candidates at that ratio, in main memory. They have no identities, so
+            that nothing is kept of them from one call to the next.
+        kept_states: The same with identities.
     """
 
     query: str
@@ -27,6 +29,7 @@ class Workload:
     length: int
     ratio: int
     states: PassageStates
+    kept_states: PassageStates
 
 
 class Scorer(Protocol):
