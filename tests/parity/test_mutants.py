@@ -9,12 +9,15 @@ import kalm_reranker.model.attention as attention
 import kalm_reranker.model.context as context
 import kalm_reranker.model.decoder as decoder
 import kalm_reranker.model.encoder as encoder
+import kalm_reranker.model.encoder_attention as encoder_attention
 import kalm_reranker.model.reranker_model as reranker_model
+import kalm_reranker.model.sliding_window as sliding_window
 from kalm_reranker import KaLMReranker
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer
 from kalm_reranker.model.block import Block
 from kalm_reranker.model.config import RotaryConfig
 from kalm_reranker.model.layers import RMSNorm, ScaledEmbedding, rotary_tables
+from kalm_reranker.model.packed_rows import PackedRows
 from kalm_reranker.prompts import prompt_segments
 from tests.parity.assertions import assert_float32_margins_equal_reference
 from tests.parity.pairs import pairs
@@ -38,24 +41,50 @@ def norm_without_the_one(monkeypatch):
 
 
 def encoder_window_one_too_far_back(monkeypatch):
-    original = attention.encoder_window
+    original = encoder_attention.encoder_window
 
-    def window(num_tokens, size, device):
-        return (
-            original(num_tokens, size, device)
-            | torch.eye(num_tokens, dtype=torch.bool).roll(-((size + 1) // 2), 1).tril()
-        )
+    def window(queries, keys, size):
+        further = queries.unsqueeze(-1) - (size + 1) // 2 == keys.unsqueeze(-2)
+        return original(queries, keys, size) | further
 
-    monkeypatch.setattr(encoder, "encoder_window", window)
+    monkeypatch.setattr(encoder_attention, "encoder_window", window)
 
 
 def encoder_window_one_less_forward(monkeypatch):
-    original = attention.encoder_window
+    original = encoder_attention.encoder_window
 
-    def window(num_tokens, size, device):
-        return original(num_tokens, size, device) & original(num_tokens, size - 1, device)
+    def window(queries, keys, size):
+        return original(queries, keys, size) & original(queries, keys, size - 1)
 
-    monkeypatch.setattr(encoder, "encoder_window", window)
+    monkeypatch.setattr(encoder_attention, "encoder_window", window)
+
+
+def blocks_that_lack_their_last_keys(monkeypatch):
+    original = sliding_window.blocks
+
+    def blocks(num_tokens, size, window):
+        for block in original(num_tokens, size, window):
+            yield block._replace(end_key=max(block.end_query, block.end_key - 1))
+
+    monkeypatch.setattr(encoder_attention, "blocks", blocks)
+
+
+def passages_that_see_their_neighbours(monkeypatch):
+    original = encoder_attention.BlockedAttention._blocks
+
+    def blocks(self, repeats, like):
+        for block in original(self, repeats, like):
+            further = slice(block.keys.start, block.keys.stop + 1)
+            yield block if block.mask is not None else block._replace(keys=further)
+
+    monkeypatch.setattr(encoder_attention.BlockedAttention, "_blocks", blocks)
+
+
+def positions_that_run_on_through_the_batch(monkeypatch):
+    def positions(self, device):
+        return torch.arange(self.num_rows, device=device) % self.longest
+
+    monkeypatch.setattr(PackedRows, "positions", positions)
 
 
 def decoder_window_off_by_one(monkeypatch):
@@ -189,6 +218,9 @@ def query_without_its_round_trip(monkeypatch):
         (norm_without_the_one, "grouped"),
         (encoder_window_one_too_far_back, "grouped"),
         (encoder_window_one_less_forward, "grouped"),
+        (blocks_that_lack_their_last_keys, "grouped"),
+        (passages_that_see_their_neighbours, "grouped"),
+        (positions_that_run_on_through_the_batch, "grouped"),
         (decoder_window_off_by_one, "grouped"),
         (dropped_rope_scaling, "linear_rope"),
         (dropped_rope_scaling_in_the_decoder, "linear_rope"),

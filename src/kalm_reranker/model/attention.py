@@ -81,17 +81,6 @@ def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, -torch.inf)
 
 
-def encoder_window(num_tokens: int, window: int, device: torch.device) -> Tensor:
-    """Returns [S, S]: which keys a token of a sliding encoder layer sees.
-
-    The window lies around the token: (W + 1) // 2 - 1 tokens back and W // 2 forward.
-    """
-    keys = torch.arange(num_tokens, device=device)
-    queries = keys.unsqueeze(1)
-    # Compared by broadcasting: a table of distances would take eight times the mask's memory.
-    return (keys > queries - (window + 1) // 2) & (keys <= queries + window // 2)
-
-
 def decoder_window(
     num_tokens: int, window: int | None, device: torch.device, *, before: int = 0
 ) -> Tensor:
