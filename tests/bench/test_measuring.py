@@ -93,10 +93,30 @@ def test_the_long_ones_are_cut_and_scaled(run):
     assert seconds < 12
 
 
-def test_no_round_begins_long_after_the_limit(run):
-    jobs, _, _, _ = run(5.0, limit_s=1)
-    assert jobs[0].count == 1
-    assert len(jobs[0].seconds) == 1
+def test_nothing_begins_long_after_the_limit(run):
+    jobs, scorers, _, seconds = run(5.0, 5.0, limit_s=1)
+    # The first calls took too long already, and are all there is.
+    assert [one.own for one in scorers] == [[1], [1]]
+    assert seconds == 10
+    one = jobs[1].measurement()
+    assert (one.measured, one.seconds, one.median_s) == (1, (5.0,), 500.0)
+
+
+def test_rounds_end_in_their_midst_where_the_machine_got_busy(run, monkeypatch):
+    slowed = []
+
+    def slow_down(job, count):
+        if len(slowed) > 7:  # the rounds that count
+            job.scorer.each_s = 10.0
+        slowed.append(count)
+        return true_run(job, count)
+
+    true_run = Job.run
+    monkeypatch.setattr(Job, "run", slow_down)
+    jobs, _, _, _ = run(0.01, 0.01, candidates=10, limit_s=20)
+    assert sorted(len(job.seconds) for job in jobs) == [0, 1]
+    without = next(job for job in jobs if not job.seconds).measurement()
+    assert (without.measured, without.median_s) == (4, pytest.approx(0.1))
 
 
 def test_one_candidate(run):

@@ -24,7 +24,11 @@ def shown(report, width=80):
 def test_the_tables_fit_80_columns(tiny_report):
     text = shown(tiny_report)
     assert max(map(len, text.splitlines())) <= 80
-    for title in ("by passage length n, ratio 4", "At n=64, ratio 4", "by ratio r, n=64"):
+    for title in (
+        "by passage length n, ratio 4",
+        "Milliseconds at n=64, ratio 4",
+        "by ratio r, n=64",
+    ):
         assert title in text
     for way in tiny_report.ways:
         assert way.title in text
@@ -42,6 +46,15 @@ def test_what_is_extrapolated_is_marked_and_explained(tiny_report):
     assert "~ extrapolated, since time was limited" in text
     assert f"{cut.way.title} in float32: n=32 from 2" in text
     assert "~" in next(line for line in text.splitlines() if line.startswith(cut.way.title))
+
+
+def test_long_times_are_shown_in_seconds(tiny_report):
+    first, *others = tiny_report.measurements
+    slow = dataclasses.replace(first, seconds=(12.0, 14.0))
+    text = shown(dataclasses.replace(tiny_report, measurements=(slow, *others)))
+    assert "Seconds at n=64, ratio 4" in text
+    assert "13.0" in text
+    assert "Milliseconds" not in text
 
 
 def test_memory_notes_and_interrupts_are_told(tiny_report):

@@ -11,7 +11,7 @@ from kalm_reranker.bench.workload import Scorer, Workload
 
 # Candidates of the calls that estimate how long a job takes.
 _PROBED = 4
-# A round that is begun is finished; none is begun once this many limits are used up.
+# After so many limits nothing more is begun: estimates were wrong, or the machine got busy.
 _PATIENCE = 1.5
 
 
@@ -23,8 +23,10 @@ class Job:
         scorer: The way.
         work: The point.
         ratio: The point's ratio; None where the way knows none.
-        count: Candidates that are scored; set when it is known what time allows.
+        count: Candidates that are scored in each round.
         seconds: Of each round.
+        probed: Candidates of the call that estimated the job.
+        probed_s: Its seconds; the job's only time where no round came to it.
     """
 
     scorer: Scorer
@@ -32,6 +34,8 @@ class Job:
     ratio: int | None
     count: int = 0
     seconds: list[float] = field(default_factory=list)
+    probed: int = 0
+    probed_s: float = 0.0
 
     def run(self, count: int) -> float:
         """Scores the first `count` candidates; returns seconds."""
@@ -39,15 +43,17 @@ class Job:
         self.scorer.score(self.work, count)
         return time.perf_counter() - start
 
-    def measurement(self) -> Measurement:
-        """Returns what was measured so far."""
+    def measurement(self) -> Measurement | None:
+        """Returns what was measured so far; None if nothing was."""
+        if not self.probed:
+            return None
         return Measurement(
             way=self.scorer.way,
             length=self.work.length,
             ratio=self.ratio,
             candidates=len(self.work.documents),
-            measured=self.count,
-            seconds=tuple(self.seconds),
+            measured=self.count if self.seconds else self.probed,
+            seconds=tuple(self.seconds) or (self.probed_s,),
         )
 
 
@@ -71,13 +77,23 @@ class Cost(NamedTuple):
         return (seconds - self.fixed_s) / self.each_s
 
 
-def probe(job: Job) -> Cost:
-    """Estimates a job from calls with few candidates."""
+def probe(job: Job, patience_s: float) -> Cost:
+    """Estimates a job from calls with few candidates.
+
+    Args:
+        job: The job; it remembers the last of these calls.
+        patience_s: A first call that takes longer is the only one.
+    """
     few = min(_PROBED, len(job.work.documents))
-    job.run(1)  # the first call pays for what later ones find ready
-    one_s, few_s = job.run(1), job.run(few)
+    first_s = job.run(1)  # it pays for what later calls find ready
+    job.probed, job.probed_s = 1, first_s
+    if first_s > patience_s:
+        return Cost(0.0, first_s)
+    job.probed_s = one_s = job.run(1)
     if few == 1:
         return Cost(0.0, one_s)
+    job.probed_s = few_s = job.run(few)
+    job.probed = few
     # Clocks are noisy: a candidate takes at least half of what its share of the call is.
     each_s = max((few_s - one_s) / (few - 1), few_s / few / 2)
     return Cost(max(0.0, few_s - few * each_s), each_s)
@@ -98,7 +114,8 @@ def measure(
     machine does meets all of them alike.
 
     Args:
-        jobs: The jobs; what was measured stays in them also when this is interrupted.
+        jobs: The jobs; what was measured stays in them also when this is interrupted. Those that
+            no round came to in time have the time of the call that estimated them.
         rounds: Rounds that count.
         warm_up: Rounds before them that do not.
         batch_size: Counts are cut to multiples of it, or of 8, so that batches stay full.
@@ -108,7 +125,7 @@ def measure(
     start = time.perf_counter()
     costs = []
     for job in jobs:
-        costs.append(probe(job))
+        costs.append(probe(job, limit_s / len(jobs) / 4))
         on_progress(1)
     estimates = [
         cost.seconds(len(job.work.documents)) for job, cost in zip(jobs, costs, strict=True)
@@ -119,12 +136,12 @@ def measure(
         job.count = full_batches(cost.affordable(share_s), len(job.work.documents), batch_size)
     for number in range(warm_up + rounds):
         for job in jobs if number % 2 == 0 else reversed(jobs):
+            if time.perf_counter() - start > _PATIENCE * limit_s:
+                return
             seconds = job.run(job.count)
             if number >= warm_up:
                 job.seconds.append(seconds)
             on_progress(1)
-        if number >= warm_up and time.perf_counter() - start > _PATIENCE * limit_s:
-            return
 
 
 def num_calls(num_jobs: int, *, rounds: int, warm_up: int) -> int:

@@ -20,6 +20,7 @@ from kalm_reranker.bench.report import (
     STORED,
     TOGETHER,
     BenchReport,
+    Measurement,
     MemoryPeak,
     ModelSizes,
     Way,
@@ -39,7 +40,7 @@ from kalm_reranker.progress import progress_bar
 # Candidates on which the margins of our path and the official one are compared.
 _COMPARED = 2
 # The longest that one path's memory measurement should take; it then scores fewer candidates.
-_MEMORY_RUN_S = 20.0
+_MEMORY_RUN_S = 10.0
 
 Tell = Callable[[str], None]
 
@@ -82,26 +83,18 @@ def run_bench(
             _measure(setup, jobs, tell, show_progress)
         except KeyboardInterrupt:
             interrupted = True
-            if not any(job.seconds for job in jobs):
+            if not any(job.probed for job in jobs):
                 raise
         load_after = _load_average()
-        measured = tuple(job.measurement() for job in jobs if job.seconds)
-        estimates = {
-            job.scorer.way: min(job.seconds) / job.count
-            for job in jobs
-            if job.seconds and job.work.length == setup.max_length
-        }
+        measured = tuple(one for job in jobs if (one := job.measurement()) is not None)
         del scorers, jobs  # the memory measurements need the room
         gc.collect()
         peaks: list[MemoryPeak] = []
         if settings.memory and not interrupted:
             try:
+                count = _memory_candidates(measured, setup)
                 for group in memory_groups(ways):
-                    tell(f"measuring the memory of {', '.join(way.title for way in group)}")
-                    slowest = max(estimates.get(way, 0.0) for way in group)
-                    count = min(settings.candidates, settings.batch_size)
-                    if slowest:
-                        count = max(1, min(count, int(_MEMORY_RUN_S / slowest)))
+                    tell(f"measuring memory: {'; '.join(way.title for way in group)}")
                     found = peaks_of(setup, group, count)
                     if not found:
                         notes.append(
@@ -138,6 +131,14 @@ def run_bench(
         interrupted=interrupted,
         notes=tuple(notes),
     )
+
+
+def _memory_candidates(measured: Sequence[Measurement], setup: Setup) -> int:
+    """Returns how many candidates the memory measurements score: a batch, if there is time."""
+    count = min(setup.settings.candidates, setup.settings.batch_size)
+    longest = [one for one in measured if one.length == setup.max_length]
+    slowest = max((one.best_s / one.candidates for one in longest), default=0.0)
+    return max(1, min(count, int(_MEMORY_RUN_S / slowest))) if slowest else count
 
 
 def _available(paths: Sequence[str], notes: list[str]) -> list[str]:

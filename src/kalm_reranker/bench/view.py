@@ -1,6 +1,7 @@
 """Shows a `BenchReport` on a console: tables that fit 80 columns."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -19,6 +20,7 @@ from kalm_reranker.bench.report import (
 from kalm_reranker.bench.settings import OURS
 
 _MARK = "~"  # before what is extrapolated
+_SHOWN_IN_SECONDS = 10.0  # from here on milliseconds have more digits than a table has room for
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 Cell = Callable[[Way], str]
@@ -44,10 +46,11 @@ def render_bench(report: BenchReport, console: Console) -> None:
     )
     if report.interrupted:
         _line(console, "Interrupted: this is what was measured until then.", style="bold")
-    _lengths(report, console)
-    _comparison(report, console)
+    unit = _Unit.of(report)
+    _lengths(report, console, unit)
+    _comparison(report, console, unit)
     _speedups(report, console)
-    _ratios(report, console)
+    _ratios(report, console, unit)
     _footnotes(report, console)
 
 
@@ -57,44 +60,57 @@ def rounds_of(report: BenchReport) -> str:
     return f"{'-'.join(map(str, counts))} round{'s' * (counts != [1])}"
 
 
-def _lengths(report: BenchReport, console: Console) -> None:
+class _Unit(NamedTuple):
+    """What times are shown in, the same in all tables of a report."""
+
+    name: str
+    per_second: float
+
+    @classmethod
+    def of(cls, report: BenchReport) -> "_Unit":
+        longest = max((one.median_s for one in report.measurements), default=0.0)
+        return cls("Seconds", 1.0) if longest >= _SHOWN_IN_SECONDS else cls("Milliseconds", 1e3)
+
+    def show(self, one: Measurement | None, *, best: bool = False) -> str:
+        if one is None:
+            return "-"
+        return _marked(one, _digits(self.per_second * (one.best_s if best else one.median_s)))
+
+
+def _lengths(report: BenchReport, console: Console, unit: _Unit) -> None:
     columns: list[tuple[str, Cell]] = [
-        (f"n={n}", lambda way, n=n: _time(report.find(way, n, report.ratio)))  # type: ignore[misc]
+        (f"n={n}", lambda way, n=n: unit.show(report.find(way, n, report.ratio)))  # type: ignore[misc]
         for n in report.lengths
     ]
-    _table(
-        console,
-        f"Milliseconds by passage length n, ratio {report.ratio}",
-        report.ways,
-        columns,
-    )
+    title = f"{unit.name} by passage length n, ratio {report.ratio}"
+    _table(console, title, report.ways, columns)
 
 
-def _comparison(report: BenchReport, console: Console) -> None:
+def _comparison(report: BenchReport, console: Console, unit: _Unit) -> None:
     def found(way: Way) -> Measurement | None:
         return report.find(way, report.longest, report.ratio)
 
     columns: list[tuple[str, Cell]] = [
-        ("median", lambda way: _time(found(way))),
-        ("best", lambda way: _time(found(way), best=True)),
+        ("median", lambda way: unit.show(found(way))),
+        ("best", lambda way: unit.show(found(way), best=True)),
         ("pairs/s", lambda way: _rate(found(way))),
     ]
-    title = f"At n={report.longest}, ratio {report.ratio}: milliseconds"
+    title = f"{unit.name} at n={report.longest}, ratio {report.ratio}"
     if report.memory:
         columns.append(("peak", lambda way: _peak(report, way)))
-        title += ", peak memory"
+        title += ", and peak memory"
     _table(console, title, report.ways, columns)
 
 
-def _ratios(report: BenchReport, console: Console) -> None:
+def _ratios(report: BenchReport, console: Console, unit: _Unit) -> None:
     ways = [way for way in report.ways if way.passages not in (ENCODED, TOGETHER)]
     if not ways or len(report.ratios) < 2:
         return
     columns: list[tuple[str, Cell]] = [
-        (f"r={r}", lambda way, r=r: _time(report.find(way, report.longest, r)))  # type: ignore[misc]
+        (f"r={r}", lambda way, r=r: unit.show(report.find(way, report.longest, r)))  # type: ignore[misc]
         for r in report.ratios
     ]
-    _table(console, f"Milliseconds by ratio r, n={report.longest}", ways, columns)
+    _table(console, f"{unit.name} by ratio r, n={report.longest}", ways, columns)
 
 
 def _table(
@@ -135,15 +151,13 @@ def _speedups(report: BenchReport, console: Console) -> None:
     )
     table = _new_table()
     for way in rivals:
-        name = {ENCODED: "official encoding", STORED: "official given"}.get(
-            way.passages, f"joint {report.model.joint_layers} layers"
+        name = {ENCODED: "official\nencoding", STORED: "official\ngiven"}.get(
+            way.passages, f"joint\n{report.model.joint_layers} layers"
         )
-        table.add_column(f"{name} {_dtype(way)}", justify="right", max_width=9)
+        table.add_column(f"{name}\n{_dtype(way)}", justify="right", no_wrap=True)
     for way in ours:
         mine = median_s(way)
-        cells = [
-            f"{theirs / mine:.1f}x" if (theirs := median_s(one)) and mine else "-" for one in rivals
-        ]
+        cells = [_times(median_s(rival), mine) for rival in rivals]
         table.add_row(way.title, _dtype(way), *cells, style="bold")
     formula = report.analytic.speedup(report.longest, report.ratio)
     table.add_row(
@@ -152,6 +166,10 @@ def _speedups(report: BenchReport, console: Console) -> None:
         *(f"{formula:.1f}x" if way.passages == TOGETHER else "" for way in rivals),
     )
     console.print(table)
+
+
+def _times(theirs: float | None, ours: float | None) -> str:
+    return f"{theirs / ours:.1f}x" if theirs and ours else "-"
 
 
 def _footnotes(report: BenchReport, console: Console) -> None:
@@ -170,10 +188,10 @@ def _footnotes(report: BenchReport, console: Console) -> None:
             if points:
                 lines.append(f"  {way.title} in {way.dtype}: {', '.join(points)}")
     if report.memory:
-        counts = sorted({one.candidates for one in report.memory})
+        count = report.memory[0].candidates
         lines.append(
             "Peak memory is that of a process of its own, libraries included, scoring "
-            f"{' or '.join(map(str, counts))} candidates."
+            f"{count} candidate{'s' * (count != 1)}."
         )
     if report.margin_difference is not None:
         lines.append(
@@ -201,12 +219,6 @@ def _new_table() -> Table:
 
 def _dtype(way: Way) -> str:
     return _DTYPES.get(way.dtype, way.dtype)
-
-
-def _time(one: Measurement | None, *, best: bool = False) -> str:
-    if one is None:
-        return "-"
-    return _marked(one, _digits(1e3 * (one.best_s if best else one.median_s)))
 
 
 def _rate(one: Measurement | None) -> str:
