@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
-from typing import Literal, NotRequired, TypedDict, overload
+from typing import Literal, NamedTuple, NotRequired, TypedDict, overload
 
 import torch
 
@@ -18,6 +18,7 @@ from kalm_reranker.encoding.provenance import Provenance
 from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.texts import check_documents, check_pairs, check_query, check_text
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer, SpecialTokens
+from kalm_reranker.engine.execution import EngineName, choose_engine, prepare_model
 from kalm_reranker.engine.pipeline import Pipeline, PipelineOptions
 from kalm_reranker.engine.placement import (
     choose_device,
@@ -53,6 +54,20 @@ class RankedDocument(TypedDict):
     text: NotRequired[str]
 
 
+class ScoreRequest(NamedTuple):
+    """A query and the passages it is scored against, for `KaLMReranker.score_many`.
+
+    Attributes:
+        query: The query.
+        states: What `encode` returned, or a part of it.
+        instruction: The task instruction; the checkpoint's default, if None.
+    """
+
+    query: str
+    states: PassageStates
+    instruction: str | None = None
+
+
 class KaLMReranker:
     """Scores how well documents answer a query.
 
@@ -84,6 +99,9 @@ class KaLMReranker:
             scored before (docs/performance.md): a second query with the same instruction costs a
             fraction of the first. If not given: 1 GiB on a CPU, a quarter of a GPU's free memory.
             0 keeps none.
+        engine: How the model is executed: "eager" (plain PyTorch), "fused" (oneDNN's linear
+            layers, on CPUs), or "compiled" (PyTorch's compiler, and CUDA graphs); see
+            docs/performance.md. "auto" takes the fastest that needs no compilation.
         revision: Branch, tag or commit on the hub.
         token: Access token for the hub; the one that is logged in, if not given.
         cache_dir: Where the hub's files are kept; the hub's own cache, if not given.
@@ -123,6 +141,7 @@ class KaLMReranker:
         deterministic: bool = False,
         token_budget: int | None = None,
         prefix_cache_bytes: int | None = None,
+        engine: EngineName = "auto",
         revision: str | None = None,
         token: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
@@ -135,6 +154,7 @@ class KaLMReranker:
             raise InvalidOptionError(f"deterministic must be True or False; got {deterministic!r}.")
         self.device = choose_device(device)
         self.dtype, self._dtype_reason = choose_dtype(dtype, self.device)
+        self.engine = choose_engine(engine, self.device, self.dtype)
         if token_budget is None:
             token_budget = default_token_budget(self.device)
         token_budget = check_count(token_budget, "token_budget")
@@ -179,6 +199,7 @@ class KaLMReranker:
         loaded = load_model(
             config, self.checkpoint.weight_files, dtype=self.dtype, device=self.device
         )
+        prepare_model(loaded, self.engine)
         self._pipeline = Pipeline(loaded, tokenizer, options)
         self._provenance: Provenance | None = None
         logger.info("loaded %r", self)
@@ -188,6 +209,7 @@ class KaLMReranker:
         return (
             f"KaLMReranker({self.checkpoint.name!r}, device={str(self.device)!r}, "
             f"dtype={dtype_name(self.dtype)!r} ({self._dtype_reason}), "
+            f"engine={self.engine.name!r} ({self.engine.reason}), "
             f"compression_ratio={self.compression_ratio}, max_length={options.max_length}, "
             f"query_max_length={options.query_max_length}, batch_size={options.batch_size})"
         )
@@ -451,6 +473,42 @@ class KaLMReranker:
         pairs = [(0, index) for index in range(len(states))]
         margins = self._pipeline.score_states([prompt], states, pairs, show_progress)
         return _as_scores(margins, return_margin)
+
+    def score_many(
+        self, requests: Sequence[ScoreRequest], *, show_progress: bool | None = None
+    ) -> list[list[ScoredPair]]:
+        """Scores several queries, each against its own passages, in shared forward passes.
+
+        For callers who hold many small requests at once. A score is the same as from `score`
+        within the exactness contract (docs/scores.md).
+
+        Args:
+            requests: `ScoreRequest`, or tuples of query, states and, if wanted, instruction.
+                Passages that several requests share are best given as the same object.
+            show_progress: None shows a progress bar for long lists on a terminal.
+
+        Returns:
+            For each request a list of `ScoredPair(score, margin)`, in the order of its states.
+
+        Raises:
+            InputError: A request is none, or as in `score`.
+        """
+        prompts, states = [], []
+        for number, request in enumerate(requests):
+            if not isinstance(request, tuple) or not 2 <= len(request) <= 3:
+                raise InputError(
+                    f"requests[{number}] must be a ScoreRequest, or a tuple of query, states and, "
+                    f"if wanted, instruction; got {type(request).__name__}."
+                )
+            wanted = ScoreRequest(*request)
+            check_query(wanted.query)
+            self._check_provenance(wanted.states)
+            prompts.append(
+                self._pipeline.prompt(wanted.query, self._instruction(wanted.instruction))
+            )
+            states.append(wanted.states)
+        margins = self._pipeline.score_requests(prompts, states, show_progress)
+        return [[scored_pair(margin) for margin in one] for one in margins]
 
     def _check_provenance(self, states: PassageStates) -> None:
         if not isinstance(states, PassageStates):

@@ -82,18 +82,27 @@ def packed_slots(
     return slots_in_runs(slots, counts, [place[passage] for passage in passages])
 
 
-def slots_in_runs(slots: Tensor, counts: Sequence[int], runs: Sequence[int]) -> PassageSlots:
+def padded_width(num_slots: int) -> int:
+    """Returns the width that attention pads a passage to, among passages of other lengths."""
+    return -(-num_slots // SLOT_MULTIPLE) * SLOT_MULTIPLE
+
+
+def slots_in_runs(
+    slots: Tensor, counts: Sequence[int], runs: Sequence[int], width: int | None = None
+) -> PassageSlots:
     """Returns slots [N, D] of passages, one after another, as pairs read them.
 
     Args:
         slots: Of all passages.
         counts: How many each passage has.
         runs: The passage of each pair.
+        width: C, if it is to be that also where less would do.
     """
     longest = max(counts)
-    if list(runs) == list(range(len(counts))) and min(counts) == longest:
+    is_even = min(counts) == longest and list(runs) == list(range(len(counts)))
+    if is_even and longest == (width or longest):
         return PassageSlots(slots, None, None, len(runs))
-    width = -(-longest // SLOT_MULTIPLE) * SLOT_MULTIPLE
+    width = width or padded_width(longest)
     lengths = torch.tensor(counts)
     rows = torch.tensor(runs)
     starts = (lengths.cumsum(0) - lengths)[rows].unsqueeze(1)  # [B, 1]

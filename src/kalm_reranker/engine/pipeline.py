@@ -1,9 +1,9 @@
 """From checked texts to margins: tokenise, encode each passage once, score in batches, count."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import accumulate, count
 
 import torch
 
@@ -184,6 +184,38 @@ class Pipeline:
                 prompts, states, pairs, positions=positions, on_progress=on_progress
             )
         self.stats.add(pairs_scored=len(pairs))
+        return margins
+
+    def score_requests(
+        self,
+        prompts: Sequence[Prompt],
+        states: Sequence[PassageStates],
+        show_progress: bool | None,
+    ) -> list[list[float]]:
+        """Returns the margins of each prompt with its own passages, in shared batches.
+
+        Raises:
+            NonFiniteScoreError: The model overflowed; pairs are counted through all requests.
+        """
+        margins: list[list[float]] = [[] for _ in prompts]
+        alike: dict[Hashable, list[int]] = {}  # requests whose states can be joined
+        for request, passages in enumerate(states):
+            kind = (passages.compression_ratio, passages.provenance, passages.slots.dtype)
+            alike.setdefault((*kind, passages.identities is None), []).append(request)
+        for members in alike.values():
+            distinct = {id(states[request]): states[request] for request in members}
+            sizes = accumulate((len(passages) for passages in distinct.values()), initial=0)
+            starts = dict(zip(distinct, sizes, strict=False))
+            pairs = [
+                (request, starts[id(states[request])] + index)
+                for request in members
+                for index in range(len(states[request]))
+            ]
+            parts = list(distinct.values())
+            joined = parts[0] if len(parts) == 1 else PassageStates.concatenate(parts)
+            scored = iter(self.score_states(prompts, joined, pairs, show_progress))
+            for request in members:
+                margins[request] = [next(scored) for _ in range(len(states[request]))]
         return margins
 
     def score_texts(

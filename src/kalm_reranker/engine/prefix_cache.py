@@ -5,10 +5,10 @@ the passage, but not on the query, and so do the passage's own keys and values i
 a fixed instruction both are functions of the passage. With them kept, a query costs the forward
 pass of its own tokens alone.
 
-On a CPU every passage is read alone, in a forward pass of its own shape, so that its keys and
-values are the same numbers whatever the request was that first needed them, and however often they
-were dropped and computed again. A GPU would stand idle meanwhile: there passages are read in
-groups, and the last bits depend on the group.
+Passages are read in groups whose attention has one width, which depends on the passage alone. The
+rows of a matrix product do not depend on each other, so a passage's keys and values are the same
+numbers whatever the request was that first needed them, and however often they were dropped and
+computed again (tests/engine/test_prefix_cache.py asks for the bits).
 """
 
 import threading
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kalm_reranker.engine.batches import slots_in_runs
+from kalm_reranker.engine.batches import padded_width, slots_in_runs
 from kalm_reranker.engine.key_value_arena import ROWS, CachedContext, KeyValueArena
 from kalm_reranker.model.context import PassageSlots
 from kalm_reranker.model.reranker_model import RerankerModel
@@ -70,15 +70,12 @@ class PrefixCache:
     Args:
         model: Reads what is missing.
         budget_bytes: Most bytes to hold; passages used last stay.
-        read_together: Most passages in a forward pass that reads them; if not given, one on a CPU
-            and 32 elsewhere.
     """
 
-    def __init__(
-        self, model: RerankerModel, budget_bytes: int, *, read_together: int | None = None
-    ) -> None:
+    def __init__(self, model: RerankerModel, budget_bytes: int) -> None:
         self._model = model
-        self._read_together = read_together or (1 if model.device.type == "cpu" else 32)
+        # A prefix has some 60 tokens: enough rows for matrix products to run at full speed.
+        self._read_together = 8 if model.device.type == "cpu" else 64
         self._budget = budget_bytes
         self._arena = KeyValueArena(
             model.config.decoder, budget_bytes, device=model.device, dtype=model.dtype
@@ -164,9 +161,7 @@ class PrefixCache:
             self._misses += len(missing)
         try:
             slots = {key: slots_of(pairs[key]) for key in missing}
-            missing.sort(key=lambda key: len(slots[key]))  # neighbours in length are read together
-            for start in range(0, len(missing), self._read_together):
-                group = missing[start : start + self._read_together]
+            for group in self._groups(slots):
                 read = self._read_group(prefix, [slots[key] for key in group])
                 entries.update(zip(group, read, strict=True))
                 with self._changed:
@@ -176,13 +171,25 @@ class PrefixCache:
             raise
         return entries
 
+    def _groups(self, slots: Mapping[_Key, Tensor]) -> Iterator[list[_Key]]:
+        """Yields passages that are read together: of one width, and not too many."""
+        by_width: dict[int, list[_Key]] = {}
+        for key, states in slots.items():
+            by_width.setdefault(padded_width(len(states)), []).append(key)
+        for group in by_width.values():
+            for start in range(0, len(group), self._read_together):
+                yield group[start : start + self._read_together]
+
     def _read_group(self, prefix: Prefix, slots: Sequence[Tensor]) -> list[_Entry]:
         """Reads passages into new entries, in use."""
         counts = [len(states) for states in slots]
         entries = self._allocate([len(prefix) + count for count in counts])
         try:
+            rows = torch.cat(list(slots))
             self._fill(
-                entries, prefix, slots_in_runs(torch.cat(list(slots)), counts, range(len(counts)))
+                entries,
+                prefix,
+                slots_in_runs(rows, counts, range(len(counts)), padded_width(max(counts))),
             )
         except BaseException:
             with self._changed:
