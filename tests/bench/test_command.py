@@ -58,6 +58,7 @@ def test_json_is_all_there_is_on_stdout(kalm):
         (("--paths", "mine"), "paths must be some of official, cross-encoder, ours; got mine"),
         (("--limit", "0"), "time limit must be a positive number of seconds"),
         (("--model", "no-shape"), "'no-shape' is no known shape"),
+        (("--engine", "warp"), "engine must be one of"),
         (("--device", "nowhere"), "device must be a PyTorch device"),
     ],
 )

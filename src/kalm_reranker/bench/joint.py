@@ -3,6 +3,7 @@
 Shape letters: B pairs, S tokens of prompt and passage together, D hidden width.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -13,6 +14,7 @@ from kalm_reranker.bench.settings import JOINT
 from kalm_reranker.bench.setup import Setup
 from kalm_reranker.bench.workload import Workload
 from kalm_reranker.encoding.batching import plan_batches
+from kalm_reranker.engine.fused_cpu import fuse_linear_layers
 from kalm_reranker.engine.placement import dtype_name
 from kalm_reranker.model.block import Block
 from kalm_reranker.model.config import ModelConfig
@@ -58,10 +60,10 @@ class JointEncoder(nn.Module):
 
 
 class JointScorer:
-    """Scores with a `JointEncoder` with random weights, batched as our own paths are.
+    """Scores with a `JointEncoder` with random weights, batched and executed as our own paths are.
 
     Args:
-        setup: Its sizes, tokenizer, device, dtype and batching.
+        setup: Its sizes, tokenizer, device, dtype, engine and batching.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -76,6 +78,11 @@ class JointScorer:
             else:
                 nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
         self._model = model.requires_grad_(False).eval()
+        self._forward: Callable[[Tensor], Tensor] = self._model
+        if setup.engine.name == "fused":
+            fuse_linear_layers(model)
+        elif setup.engine.name == "compiled":
+            self._forward = torch.compile(self._model, dynamic=False)
 
     def score(self, work: Workload, count: int) -> list[float]:
         """Scores the first `count` candidates."""
@@ -92,7 +99,7 @@ class JointScorer:
         for batch in plan:
             token_ids = torch.tensor([pairs[index] for index in batch])
             with torch.inference_mode():
-                found = self._model(token_ids.to(setup.device))
+                found = self._forward(token_ids.to(setup.device))
             for index, score in zip(batch, found.tolist(), strict=True):
                 scores[index] = score
         return scores

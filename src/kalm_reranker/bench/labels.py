@@ -68,6 +68,14 @@ def label_lines(figure: Any, plot: Any, labels: Sequence[tuple[float, str, str]]
             fontsize=8.5,
             va="center",
             ha="left",
-            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkA": 0},
+            # From the middle of the text's left edge, whatever the angle.
+            arrowprops={
+                "arrowstyle": "-",
+                "color": color,
+                "linewidth": 0.6,
+                "shrinkA": 2,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
             annotation_clip=False,
         )

@@ -59,7 +59,8 @@ def describe(machine: Machine) -> str:
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     return (
         f"{machine['cpu']}{features}, {machine['cores']} cores, {machine['memory_gb']} GB{gpu}; "
-        f"torch {machine['torch']} with {machine['torch_threads']} threads, "
+        f"torch {machine['torch']} with {machine['torch_threads']} "
+        f"thread{'s' * (machine['torch_threads'] != 1)}, "
         f"kalm-reranker {machine['kalm_reranker']}"
     )
 

@@ -190,10 +190,12 @@ def _curves(report: BenchReport, axis: _Axis, plot: Any) -> list[tuple[float, st
     values = [low * (high / low) ** (index / (_SAMPLES - 1)) for index in range(_SAMPLES)]
     points = [axis.point(value) for value in values]
     cost, labels = report.analytic, []
-    curves = [("formula, stored", _COLORS[OURS, STORED], [cost.stored(n, r) for n, r in points])]
+    curves = [
+        ("paper's formula, stored", _COLORS[OURS, STORED], [cost.stored(n, r) for n, r in points])
+    ]
     if axis.name == LENGTH_PLOT:
         joint = [cost.joint(n) for n, _ in points]
-        curves.append(("formula, cross-encoder", _COLORS[JOINT, TOGETHER], joint))
+        curves.append(("paper's formula, cross-encoder", _COLORS[JOINT, TOGETHER], joint))
     for label, color, costs in curves:
         heights = [1e3 * unit_s * one for one in costs]
         plot.plot(values, heights, color=color, linewidth=1.3, linestyle=(0, (5, 3)))
@@ -205,7 +207,7 @@ def _caption(report: BenchReport) -> str:
     settings = report.settings
     lines = [
         describe(report.machine),
-        f"On {report.device}; batches of up to {settings['batch_size']}; query of "
+        f"On {report.device}, engine {report.engine}; batches of up to {settings['batch_size']}; query of "
         f"{settings['query_tokens']} tokens in a prompt of {report.prompt_tokens}; median of "
         f"{rounds_of(report)}.",
     ]

@@ -42,7 +42,7 @@ class Way:
             (JOINT, TOGETHER): "joint cross-encoder",
             (OURS, ENCODED): "ours, encoding",
             (OURS, STORED): "ours, states stored",
-            (OURS, CACHED): "ours, prefix cached too",
+            (OURS, CACHED): "ours, prefix cached",
         }
         return names[self.path, self.passages]
 
@@ -138,6 +138,7 @@ class BenchReport:
         settings: What was asked for.
         machine: Hardware and versions; see `machine.py`.
         device: Device everything ran on.
+        engine: How our model and the cross-encoder were executed, and why so.
         prompt_tokens: Tokens that the decoder reads, the query among them.
         ratio: Compression ratio of the measurements over lengths.
         lengths: Lengths measured at that ratio.
@@ -157,6 +158,7 @@ class BenchReport:
     settings: dict[str, Any]
     machine: Machine
     device: str
+    engine: str
     prompt_tokens: int
     ratio: int
     lengths: tuple[int, ...]

@@ -118,6 +118,7 @@ def run_bench(
         settings=asdict(settings) | {"paths": list(paths)},
         machine=this_machine(),
         device=str(setup.device),
+        engine=f"{setup.engine.name} ({setup.engine.reason})",
         prompt_tokens=len(setup.prompt_ids),
         ratio=setup.ratio,
         lengths=tuple(settings.lengths),

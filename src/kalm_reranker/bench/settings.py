@@ -21,6 +21,7 @@ class BenchSettings:
         query_tokens: Tokens of the query, the prompt around it not counted.
         dtype: Of our paths; as in `KaLMReranker`.
         device: As in `KaLMReranker`.
+        engine: How our model and the cross-encoder are executed; as in `KaLMReranker`.
         batch_size: Most passages or pairs in a forward pass, in all paths.
         rounds: How often everything is measured.
         warm_up: Rounds before that, which do not count.
@@ -42,6 +43,7 @@ class BenchSettings:
     query_tokens: int = 24
     dtype: str | None = None
     device: str | None = None
+    engine: str = "auto"
     batch_size: int = 32
     rounds: int = 3
     warm_up: int = 1

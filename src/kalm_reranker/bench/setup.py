@@ -14,6 +14,7 @@ from kalm_reranker.checkpoints.json_file import read_json_object
 from kalm_reranker.encoding.provenance import Provenance
 from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer
+from kalm_reranker.engine.execution import ChosenEngine, choose_engine
 from kalm_reranker.engine.key_value_arena import ROWS
 from kalm_reranker.engine.placement import choose_device, choose_dtype, default_token_budget
 from kalm_reranker.engine.placement import dtype_name as name_of
@@ -36,6 +37,7 @@ class Setup:
             contract, and none wins or loses time with them.
         device: Where everything runs.
         dtype: Of our paths and of the cross-encoder.
+        engine: How they are executed.
         ratio: Compression ratio where lengths are compared: the model's own.
         query: A query of the wanted number of tokens.
         prompt_ids: The decoder's input.
@@ -48,6 +50,7 @@ class Setup:
     tokenizer: RerankerTokenizer
     device: torch.device
     dtype: torch.dtype
+    engine: ChosenEngine
     ratio: int
     query: str
     prompt_ids: tuple[int, ...]
@@ -67,6 +70,7 @@ class Setup:
         """
         device = choose_device(settings.device)
         dtype, _ = choose_dtype(settings.dtype, device)
+        engine = choose_engine(settings.engine, device, dtype)
         checkpoint = resolve_checkpoint(model)
         config = ModelConfig.from_dict(read_json_object(checkpoint.config_path))
         longest = check_count(
@@ -96,6 +100,7 @@ class Setup:
             tokenizer=tokenizer,
             device=device,
             dtype=dtype,
+            engine=engine,
             ratio=check_ratio(checkpoint.settings.default_ratio),
             query=query,
             prompt_ids=tuple(prompt.ids),

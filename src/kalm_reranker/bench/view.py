@@ -42,7 +42,7 @@ def render_bench(report: BenchReport, console: Console) -> None:
         console,
         f"{settings['candidates']} candidates for one query of {settings['query_tokens']} tokens "
         f"(prompt: {report.prompt_tokens}), batches of up to {settings['batch_size']}, "
-        f"median of {rounds_of(report)}",
+        f"median of {rounds_of(report)}; our engine: {report.engine}",
     )
     if report.interrupted:
         _line(console, "Interrupted: this is what was measured until then.", style="bold")
@@ -211,7 +211,7 @@ def _footnotes(report: BenchReport, console: Console) -> None:
 
 
 def _new_table() -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     table.add_column("dtype", no_wrap=True)
     return table

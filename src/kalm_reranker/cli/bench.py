@@ -52,6 +52,13 @@ def bench(
     ] = None,
     dtype: DtypeOption = None,
     device: DeviceOption = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            help="auto, eager, fused or compiled: how our model and the cross-encoder are run.",
+        ),
+    ] = "auto",
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Most passages in a forward pass.")
     ] = 32,
@@ -105,6 +112,7 @@ def bench(
         query_tokens=query_tokens,
         dtype=dtype,
         device=device,
+        engine=engine,
         batch_size=batch_size,
         rounds=rounds,
         warm_up=warm_up,
