@@ -22,6 +22,8 @@ KalmRerankerError
 │   └── StoreWriteError (OSError)                full disk, read-only directory, ...
 ├── UnknownPassageError (KeyError)      no passage with this id
 ├── NonFiniteScoreError (ArithmeticError)   NaN or infinite logits
+├── OutOfMemoryError (MemoryError)      a single passage or pair, or all results, do not fit
+├── EngineError (RuntimeError)          the chosen execution cannot run on this machine
 └── MissingExtraError (ImportError)     an optional dependency is not installed
 
 A message says what was wrong, the value got and the values allowed; `hint` says what to do next.
@@ -132,6 +134,14 @@ class UnknownPassageError(KalmRerankerError, KeyError):
 
 class NonFiniteScoreError(KalmRerankerError, ArithmeticError):
     """The model produced NaN or infinite logits (usually float16 overflow)."""
+
+
+class OutOfMemoryError(KalmRerankerError, MemoryError):
+    """Memory ran out and no smaller batch would help: a single item or the results do not fit."""
+
+
+class EngineError(KalmRerankerError, RuntimeError):
+    """The execution that was asked for cannot run here: no compiler, a failing kernel."""
 
 
 class MissingExtraError(KalmRerankerError, ImportError):

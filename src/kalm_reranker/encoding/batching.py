@@ -5,6 +5,12 @@ from collections.abc import Sequence
 Batch = list[int]
 
 
+def batch_cost(shapes: Sequence[tuple[int, ...]]) -> int:
+    """Returns what a batch of these shapes costs, in tokens: items times the largest of each."""
+    longest: list[int] = [max(sizes) for sizes in zip(*shapes, strict=True)]
+    return len(shapes) * sum(longest)
+
+
 def plan_batches(
     lengths: Sequence[tuple[int, ...]], *, max_items: int, token_budget: int
 ) -> list[Batch]:
@@ -12,7 +18,7 @@ def plan_batches(
 
     An item's shape is one or more lengths that are padded separately (a passage: its tokens; a
     pair: its prompt tokens and its passage slots). A batch costs its number of items times the
-    sum of the largest length of each kind.
+    sum of the largest length of each kind (`batch_cost`).
 
     Args:
         lengths: Shape of each item, all with the same number of lengths.

@@ -9,7 +9,9 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from kalm_reranker.encoding.batching import plan_batches
+from kalm_reranker.encoding.backoff import lack_of_memory, run_batches
+from kalm_reranker.encoding.batching import Batch
+from kalm_reranker.errors import OutOfMemoryError
 from kalm_reranker.model.pooling import num_slots
 from kalm_reranker.model.reranker_model import RerankerModel
 
@@ -23,6 +25,7 @@ def encode_passages(
     token_budget: int,
     store_on: torch.device,
     on_progress: Callable[[int], None] = lambda count: None,
+    on_split: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Encodes passages and pools their states.
 
@@ -31,19 +34,23 @@ def encode_passages(
         passages: Token ids of each passage, none empty.
         ratio: Tokens per slot.
         max_items: Most passages in a batch; 1 makes every result independent of the others.
-        token_budget: Most tokens in a batch, padding included.
+        token_budget: Most tokens in a batch, as if it were padded; a longer passage is alone.
         store_on: Device of the result; batches move there one by one.
         on_progress: Called after each batch with the number of passages it held.
+        on_split: Called each time memory ran out and the batch was made smaller.
 
     Returns:
         The slots [sum of C, D] of all passages in the given order, on `store_on`.
+
+    Raises:
+        OutOfMemoryError: A single passage, or what is kept of all, does not fit into memory.
     """
     slot_counts = [num_slots(len(ids), ratio) for ids in passages]
     offsets = list(accumulate(slot_counts, initial=0))
     width = model.config.encoder.hidden_width
-    packed = torch.empty(offsets[-1], width, dtype=model.dtype, device=store_on)
-    lengths = [(len(ids),) for ids in passages]
-    for batch in plan_batches(lengths, max_items=max_items, token_budget=token_budget):
+    packed = _new_slots(offsets[-1], width, model.dtype, store_on)
+
+    def encode_batch(batch: Batch) -> None:
         token_ids, mask = pad_token_ids([passages[index] for index in batch])
         with torch.inference_mode():
             slots, _ = model.encode(token_ids.to(model.device), mask.to(model.device), ratio)
@@ -51,7 +58,30 @@ def encode_passages(
         for row, index in enumerate(batch):
             packed[offsets[index] : offsets[index + 1]] = slots[row, : slot_counts[index]]
         on_progress(len(batch))
+
+    run_batches(
+        [(len(ids),) for ids in passages],
+        encode_batch,
+        max_items=max_items,
+        token_budget=token_budget,
+        what="passage",
+        on_split=on_split,
+    )
     return packed
+
+
+def _new_slots(count: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    try:
+        return torch.empty(count, width, dtype=dtype, device=device)
+    except (MemoryError, RuntimeError) as error:
+        reason = lack_of_memory(error)
+        if reason is None:
+            raise
+        raise OutOfMemoryError(
+            f"Memory ran out for the states of all passages, {count:,} slots of "
+            f"{width * dtype.itemsize:,} bytes: {reason}.",
+            hint="Give fewer passages at a time, or a larger compression_ratio.",
+        ) from error
 
 
 def pad_token_ids(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
