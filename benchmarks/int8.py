@@ -36,6 +36,7 @@ from kalm_reranker.engine.int8 import (
     int8_instructions,
     quantize_decoder,
 )
+from kalm_reranker.engine.int8_support import int8_problem
 from kalm_reranker.evaluation.beir import load_beir
 from kalm_reranker.evaluation.metrics import measure_run
 from kalm_reranker.evaluation.reranking import candidate_ids, rerank_from_states
@@ -62,7 +63,7 @@ VARIANTS = (
     Variant("int8 in float32", "float32", int8=True),
     Variant("int8 in bfloat16", "bfloat16", int8=True),
 )
-CANDIDATES, SLOTS, PROMPT, QUERY = 20, 128, 80, 24
+SLOTS, PROMPT, QUERY = 128, 80, 24
 QUERY_TEXT = (
     "which measurements of the boundary layer were made at high speed and how"  # ~24 tokens
 )
@@ -92,14 +93,17 @@ def main(arguments: list[str] | None = None) -> None:
     """Prints the tables, then a line of JSON."""
     options = parse(arguments)
     report = Report(vars(options), options.output)
+    problem = int8_problem()
+    if problem is not None:
+        raise SystemExit(f"error: int8 weights cannot be used on this machine: {problem}")
     instructions = int8_instructions()
     tell(f"int8 instructions: {instructions}")
     results: dict[str, Any] = {"instructions": instructions}
-    results["layers"] = measure_layers(options.repeat)
-    show_layers(report, results["layers"])
+    results["layers"] = measure_layers(options)
+    show_layers(report, options.candidates, results["layers"])
     if options.model_speed:
         results["model"] = measure_model(options)
-        show_model(report, results["model"])
+        show_model(report, options.candidates, results["model"])
         results["loading"] = measure_loading(options)
         show_loading(report, results["loading"])
     results["sets"] = {}
@@ -123,6 +127,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--model-speed", action=argparse.BooleanOptionalAction, default=True, help="second table"
     )
+    parser.add_argument("--candidates", type=positive, default=20, help="scored together")
     parser.add_argument("--shape", default="nano-shape", help="random model of the second table")
     parser.add_argument("--model-folder", type=Path, help="keeps the random checkpoint")
     parser.add_argument("--output", type=Path, help="JSON file to write the numbers to")
@@ -162,20 +167,20 @@ def layer_of(variant: Variant) -> Layer:
     return layer
 
 
-def measure_layers(repeat: int) -> list[dict[str, Any]]:
+def measure_layers(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Returns a row per variant with milliseconds a candidate."""
     runs: dict[tuple[str, int], Callable[[], None]] = {}
     for variant in VARIANTS:
         dtype = getattr(torch, variant.dtype)
         layer = layer_of(variant)
         for tokens, slots in ((PROMPT, SLOTS), (QUERY, 0)):
-            hidden = torch.randn(CANDIDATES * tokens, NANO.hidden_width).to(dtype)
+            hidden = torch.randn(options.candidates * tokens, NANO.hidden_width).to(dtype)
             mixed = torch.randn(len(hidden), NANO.num_query_heads * NANO.head_width).to(dtype)
-            states = torch.randn(CANDIDATES * slots, NANO.hidden_width).to(dtype)
+            states = torch.randn(options.candidates * slots, NANO.hidden_width).to(dtype)
             run = partial(layer, hidden, mixed, states if slots else None)
             runs[variant.name, tokens] = run
-    best = best_times(runs, repeat)
-    to_ms = 1e3 * NANO_LAYERS / CANDIDATES
+    best = best_times(runs, options.repeat)
+    to_ms = 1e3 * NANO_LAYERS / options.candidates
     return [
         {
             "variant": variant.name,
@@ -192,7 +197,7 @@ def reranker_of(variant: Variant, model: str, *, prefix_cache_bytes: int = 0) ->
         model,
         dtype=variant.dtype,
         device="cpu",
-        batch_size=CANDIDATES,
+        batch_size=32,
         engine="fused" if variant.fused else "eager",
         prefix_cache_bytes=prefix_cache_bytes,
     )
@@ -215,12 +220,12 @@ def measure_model(options: argparse.Namespace) -> list[dict[str, Any]]:
                 )
                 torch.manual_seed(0)
                 states = PassageStates(
-                    torch.randn(CANDIDATES * SLOTS, reranker.width).to(reranker.dtype),
-                    [4 * SLOTS] * CANDIDATES,
-                    [False] * CANDIDATES,
+                    torch.randn(options.candidates * SLOTS, reranker.width).to(reranker.dtype),
+                    [4 * SLOTS] * options.candidates,
+                    [False] * options.candidates,
                     4,
                     reranker.provenance,
-                    identities=range(CANDIDATES) if cached else None,
+                    identities=range(options.candidates) if cached else None,
                 )
                 runs[variant.name, cached] = partial(margins_of, reranker, states)
     best = best_times(runs, options.repeat)
@@ -237,8 +242,8 @@ def measure_model(options: argparse.Namespace) -> list[dict[str, Any]]:
         rows.append(
             {
                 "variant": variant.name,
-                "ms": 1e3 * best[variant.name, False] / CANDIDATES,
-                "cached_ms": 1e3 * best[variant.name, True] / CANDIDATES,
+                "ms": 1e3 * best[variant.name, False] / options.candidates,
+                "cached_ms": 1e3 * best[variant.name, True] / options.candidates,
                 "mean_change": fmean(changes),
                 "largest_change": max(changes),
             }
@@ -328,7 +333,7 @@ def changes_of(run: Run, reference: Run) -> list[float]:
     ]
 
 
-def show_layers(report: Report, rows: list[dict[str, Any]]) -> None:
+def show_layers(report: Report, num_candidates: int, rows: list[dict[str, Any]]) -> None:
     """Prints the first table."""
     header = ["variant", f"T={PROMPT}, C={SLOTS}", "times", f"T={QUERY}", "times"]
     lines = []
@@ -337,11 +342,11 @@ def show_layers(report: Report, rows: list[dict[str, Any]]) -> None:
         for column in ("prompt_ms", "query_ms"):
             line += [f"{row[column]:.2f}", f"{rows[0][column] / row[column]:.2f}"]
         lines.append(line)
-    title = f"projections and MLPs, ms a candidate ({CANDIDATES} together), and times as fast"
+    title = f"projections and MLPs, ms a candidate ({num_candidates} together), and times as fast"
     report.table(title, header, lines)
 
 
-def show_model(report: Report, rows: list[dict[str, Any]]) -> None:
+def show_model(report: Report, num_candidates: int, rows: list[dict[str, Any]]) -> None:
     """Prints the second table."""
     header = [
         "variant",
@@ -364,7 +369,8 @@ def show_model(report: Report, rows: list[dict[str, Any]]) -> None:
         ]
         for row in rows
     ]
-    title = f"random weights, {CANDIDATES} candidates of {SLOTS} slots: ms a candidate, and times"
+    title = f"random model, {num_candidates} candidates of {SLOTS} slots, ms a candidate, times"
+
     report.table(title, header, lines)
 
 

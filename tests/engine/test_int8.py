@@ -23,6 +23,7 @@ from kalm_reranker.engine.int8 import (
 from kalm_reranker.errors import InvalidOptionError, NonFiniteScoreError
 from kalm_reranker.model.config import RotaryConfig, StackConfig
 from kalm_reranker.model.layers import GatedMLP
+from tests.benchmarks.commands import run_benchmark, write_set
 from tests.parity.random_checkpoints import TINY, build_checkpoint
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -559,3 +560,31 @@ def test_processors_that_saturate_are_noticed():
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "its int8 products overflow | None"
+
+
+@pytest.mark.slow
+@needs_int8
+def test_benchmark(tmp_path):
+    demo = write_set(tmp_path / "demo")
+    options = (
+        "--repeat",
+        1,
+        "--candidates",
+        1,
+        "--shape",
+        "tiny-shape",
+        "--model-folder",
+        tmp_path,
+    )
+    process, results = run_benchmark("int8.py", demo, *options)
+    names = [row["variant"] for row in results["layers"]]
+    assert names[0] == "float32"
+    assert names[-1] == "int8 in bfloat16"
+    assert [row["variant"] for row in results["model"]] == names
+    assert [row["variant"] for row in results["sets"]["demo"]] == names
+    assert all(row["prompt_ms"] > row["query_ms"] > 0 for row in results["layers"])
+    changes = {row["variant"]: row["largest_change"] for row in results["sets"]["demo"]}
+    assert changes["float32"] == 0
+    assert 0 < changes["int8 in float32"] < 0.15
+    assert results["loading"]["bfloat16_bytes"] > 1.5 * results["loading"]["int8_bytes"]
+    assert "int8 in bfloat16" in process.stdout
