@@ -207,9 +207,9 @@ def _caption(report: BenchReport) -> str:
     settings = report.settings
     lines = [
         describe(report.machine),
-        f"On {report.device}, engine {report.engine}; batches of up to {settings['batch_size']}; query of "
-        f"{settings['query_tokens']} tokens in a prompt of {report.prompt_tokens}; median of "
-        f"{rounds_of(report)}.",
+        f"On {report.device}, engine {report.engine}; batches of up to {settings['batch_size']}; "
+        f"query of {settings['query_tokens']} tokens in a prompt of {report.prompt_tokens}; "
+        f"median of {rounds_of(report)}.",
     ]
     if report.seconds_per_unit is None:
         lines.append("No cross-encoder was measured, so the paper's formula has no scale here.")
