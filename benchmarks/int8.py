@@ -370,7 +370,6 @@ def show_model(report: Report, num_candidates: int, rows: list[dict[str, Any]]) 
         for row in rows
     ]
     title = f"random model, {num_candidates} candidates of {SLOTS} slots, ms a candidate, times"
-
     report.table(title, header, lines)
 
 

@@ -377,9 +377,9 @@ def test_margins_of_pico(dtype):
     float_bytes = sum(p.nbytes for p in before.model.decoder.parameters())
     quantize_decoder(before)
     changes = (margins(reranker, states) - exact).abs()
-    # Margins differ by several units; 0.08 was the largest of 360 on scifact.
+    # Margins differ by several units; of 1,200 on scifact the largest change was 0.13.
     assert exact.max() - exact.min() > 4
-    assert changes.max() < 0.15
+    assert changes.max() < 0.2
     assert changes.max() > 0  # it did quantise
     assert torch.equal(reranker.encode(TEXTS).slots, states.slots)  # the encoder is as it was
     assert sum(p.nbytes for p in before.model.decoder.parameters()) < 0.05 * float_bytes
@@ -566,17 +566,9 @@ def test_processors_that_saturate_are_noticed():
 @needs_int8
 def test_benchmark(tmp_path):
     demo = write_set(tmp_path / "demo")
-    options = (
-        "--repeat",
-        1,
-        "--candidates",
-        1,
-        "--shape",
-        "tiny-shape",
-        "--model-folder",
-        tmp_path,
-    )
-    process, results = run_benchmark("int8.py", demo, *options)
+    random_model = ("--shape", "tiny-shape", "--model-folder", tmp_path)
+    quick = ("--repeat", 1, "--candidates", 1)
+    process, results = run_benchmark("int8.py", demo, *random_model, *quick)
     names = [row["variant"] for row in results["layers"]]
     assert names[0] == "float32"
     assert names[-1] == "int8 in bfloat16"
@@ -585,6 +577,6 @@ def test_benchmark(tmp_path):
     assert all(row["prompt_ms"] > row["query_ms"] > 0 for row in results["layers"])
     changes = {row["variant"]: row["largest_change"] for row in results["sets"]["demo"]}
     assert changes["float32"] == 0
-    assert 0 < changes["int8 in float32"] < 0.15
+    assert 0 < changes["int8 in float32"] < 0.2
     assert results["loading"]["bfloat16_bytes"] > 1.5 * results["loading"]["int8_bytes"]
     assert "int8 in bfloat16" in process.stdout
