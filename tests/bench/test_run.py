@@ -151,10 +151,23 @@ def test_memory_is_that_of_a_process_of_its_own():
         assert (one.length, one.candidates) == (32, 2)
 
 
-def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(monkeypatch):
-    monkeypatch.setattr("kalm_reranker.bench.resources.available_bytes", lambda device: 10**9)
-    with pytest.raises(InvalidOptionError, match=r"need about 1\.\d GB of memory \(official in"):
-        run_bench(BenchSettings(**SMALL))
+def test_a_model_that_does_not_fit_is_refused_before_it_is_written(monkeypatch):
+    monkeypatch.setattr("kalm_reranker.bench.resources.available_bytes", lambda device: 10**10)
+    said = []
+    with pytest.raises(InvalidOptionError, match=r"need about \d\d\.\d GB of memory \(official in"):
+        run_bench(BenchSettings(**SMALL | {"model": "large-shape"}), on_stage=said.append)
+    assert said == []
+
+
+def test_caches_that_do_not_fit_are_refused_before_the_model_is_loaded(monkeypatch):
+    monkeypatch.setattr("kalm_reranker.bench.resources.available_bytes", lambda device: 2 * 10**9)
+    said = []
+    with pytest.raises(InvalidOptionError, match="prefix cache"):
+        run_bench(
+            BenchSettings(**SMALL | {"lengths": (4096,), "ratios": (1,), "candidates": 1000}),
+            on_stage=said.append,
+        )
+    assert [line for line in said if "loading" in line] == []
 
 
 def test_weights_that_do_not_fit_on_the_disk_are_refused(monkeypatch):

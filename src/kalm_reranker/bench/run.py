@@ -13,6 +13,7 @@ import torch
 
 from kalm_reranker.bench.machine import this_machine
 from kalm_reranker.bench.measuring import Job, measure, num_calls
+from kalm_reranker.bench.official import default_dtype
 from kalm_reranker.bench.peak_memory import memory_groups, peaks_of
 from kalm_reranker.bench.random_checkpoint import write_random_checkpoint
 from kalm_reranker.bench.report import (
@@ -31,7 +32,7 @@ from kalm_reranker.bench.settings import JOINT, OFFICIAL, OURS, PATHS, BenchSett
 from kalm_reranker.bench.setup import Setup
 from kalm_reranker.bench.shapes import SHAPES, SUFFIX
 from kalm_reranker.bench.workload import Scorer
-from kalm_reranker.engine.placement import choose_dtype
+from kalm_reranker.engine.placement import choose_device, choose_dtype
 from kalm_reranker.errors import InvalidOptionError
 from kalm_reranker.model.config import ModelConfig
 from kalm_reranker.model.pooling import num_slots
@@ -70,9 +71,10 @@ def run_bench(
     notes: list[str] = []
     paths = _available(settings.paths, notes)
     with ExitStack() as stack:
-        setup, random_weights = _setup(settings, stack, tell)
+        setup, random_weights = _setup(settings, paths, stack, tell)
         parameters = Parameters.of(setup.config)
-        check_memory(_needs(setup, parameters, paths), setup.device)
+        weights = _weights(setup.config, settings, paths)
+        check_memory(weights | _buffers(setup, paths), setup.device)
         load_before = _load_average()
         ways = tuple(ways_of(setup, paths))
         scorers = load_scorers(setup, ways, tell)
@@ -152,7 +154,9 @@ def _available(paths: Sequence[str], notes: list[str]) -> list[str]:
     return list(paths)
 
 
-def _setup(settings: BenchSettings, stack: ExitStack, tell: Tell) -> tuple[Setup, bool]:
+def _setup(
+    settings: BenchSettings, paths: Sequence[str], stack: ExitStack, tell: Tell
+) -> tuple[Setup, bool]:
     """Returns the setup, and whether its weights are random."""
     shape = SHAPES.get(settings.model)
     if shape is None:
@@ -161,8 +165,11 @@ def _setup(settings: BenchSettings, stack: ExitStack, tell: Tell) -> tuple[Setup
                 f"--model: {settings.model!r} is no known shape; known are {', '.join(SHAPES)}."
             )
         return Setup.of(settings, settings.model), False
-    parameters = Parameters.of(ModelConfig.from_dict(shape.config()))
-    num_bytes = parameters.total * choose_dtype(shape.dtype, torch.device("cpu")).dtype.itemsize
+    config = ModelConfig.from_dict(shape.config())
+    check_memory(_weights(config, settings, paths), choose_device(settings.device))
+    num_bytes = (
+        Parameters.of(config).total * choose_dtype(shape.dtype, torch.device("cpu")).dtype.itemsize
+    )
     parent = Path(tempfile.gettempdir())
     check_disk(num_bytes, parent)
     tell(f"writing random weights of {settings.model}: {gigabytes(num_bytes)} in {parent}")
@@ -170,26 +177,38 @@ def _setup(settings: BenchSettings, stack: ExitStack, tell: Tell) -> tuple[Setup
     return Setup.of(settings, write_random_checkpoint(shape, folder, seed=settings.seed)), True
 
 
-def _needs(setup: Setup, parameters: Parameters, paths: Sequence[str]) -> dict[str, int]:
-    """Bytes by what takes them, when everything is loaded."""
-    settings, ours = setup.settings, setup.dtype.itemsize
+def _weights(config: ModelConfig, settings: BenchSettings, paths: Sequence[str]) -> dict[str, int]:
+    """Bytes of the models that are loaded together, by path."""
+    device = choose_device(settings.device)
+    dtype = choose_dtype(settings.dtype, device).dtype
+    parameters = Parameters.of(config)
     needs = {}
     if OFFICIAL in paths:
-        for name in official_dtypes(setup):
-            itemsize = choose_dtype(name, setup.device).dtype.itemsize
-            # Logits at every position of a batch, and once more where they are converted.
-            tokens = min(settings.batch_size, settings.candidates) * (len(setup.prompt_ids) + 7)
-            logits = 2 * tokens * setup.config.decoder.vocab_size * itemsize
-            needs[f"official in {name}"] = parameters.total * itemsize + logits
+        for name in official_dtypes(device, dtype):
+            itemsize = choose_dtype(name, device).dtype.itemsize
+            needs[f"official in {name}"] = parameters.total * itemsize
     if JOINT in paths:
-        layer = parameters.encoder // setup.config.encoder.num_layers
-        needs["cross-encoder"] = (parameters.embedding + layer * setup.joint_layers) * ours
+        layer = parameters.encoder // config.encoder.num_layers
+        layers = layer * (settings.joint_layers or config.decoder.num_layers)
+        needs["cross-encoder"] = (parameters.embedding + layers) * dtype.itemsize
     if OURS in paths:
-        needs["ours"] = parameters.total * ours
-        needs["its prefix cache"] = setup.prefix_cache_bytes
+        needs["ours"] = parameters.total * dtype.itemsize
+    return needs
+
+
+def _buffers(setup: Setup, paths: Sequence[str]) -> dict[str, int]:
+    """Bytes that are needed besides, by what takes them."""
+    settings = setup.settings
     slots = sum(num_slots(length, ratio) for length, ratio in setup.points)
     width = setup.config.encoder.hidden_width
-    needs["stored states"] = slots * settings.candidates * width * ours
+    needs = {"stored states": slots * settings.candidates * width * setup.dtype.itemsize}
+    if OFFICIAL in paths:
+        widest = max(setup.dtype.itemsize, default_dtype(setup.device).itemsize)
+        # Logits at every position of a batch, and once more where they are converted.
+        tokens = min(settings.batch_size, settings.candidates) * (len(setup.prompt_ids) + 7)
+        needs["official logits"] = 2 * tokens * setup.config.decoder.vocab_size * widest
+    if OURS in paths:
+        needs["prefix cache"] = setup.prefix_cache_bytes
     return needs
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from kalm_reranker.bench.joint import JointScorer
 from kalm_reranker.bench.official import OfficialScorer, default_dtype, load_official
 from kalm_reranker.bench.ours import OurEncodingScorer, OurStoredScorer
@@ -16,9 +18,9 @@ from kalm_reranker.reranker import KaLMReranker
 Tell = Callable[[str], None]
 
 
-def official_dtypes(setup: Setup) -> list[str]:
-    """Returns the reference's own default dtype, and ours where that is another."""
-    return list(dict.fromkeys([dtype_name(default_dtype(setup.device)), dtype_name(setup.dtype)]))
+def official_dtypes(device: torch.device, dtype: torch.dtype) -> list[str]:
+    """Returns the reference's own default dtype on a device, and ours where that is another."""
+    return list(dict.fromkeys([dtype_name(default_dtype(device)), dtype_name(dtype)]))
 
 
 def ways_of(setup: Setup, paths: Sequence[str]) -> list[Way]:
@@ -27,7 +29,7 @@ def ways_of(setup: Setup, paths: Sequence[str]) -> list[Way]:
     every = [
         *(
             Way(path=OFFICIAL, passages=passages, dtype=dtype)
-            for dtype in official_dtypes(setup)
+            for dtype in official_dtypes(setup.device, setup.dtype)
             for passages in (ENCODED, STORED)
         ),
         Way(path=JOINT, passages=TOGETHER, dtype=ours),
