@@ -2,7 +2,7 @@
 
 import operator
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from kalm_reranker.errors import InvalidOptionError
 
@@ -17,6 +17,10 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
+
+# How a model is executed, and in how many bits its decoder's weights are kept.
+EngineName: TypeAlias = Literal["auto", "eager", "fused", "compiled"]
+QuantizationName: TypeAlias = Literal["int8"]
 
 # A compression ratio: tokens per slot, None for no pooling, or not given.
 RatioOption: TypeAlias = int | Unset | None

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, NotRequired, TypedDict, overload
 
@@ -18,7 +19,13 @@ from kalm_reranker.encoding.provenance import Provenance
 from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.texts import check_documents, check_pairs, check_query, check_text
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer, SpecialTokens
-from kalm_reranker.engine.execution import EngineName, choose_engine, prepare_model
+from kalm_reranker.engine.execution import (
+    EngineName,
+    QuantizationName,
+    choose_engine,
+    choose_quantization,
+    prepare_model,
+)
 from kalm_reranker.engine.pipeline import Pipeline, PipelineOptions
 from kalm_reranker.engine.placement import (
     choose_device,
@@ -28,6 +35,7 @@ from kalm_reranker.engine.placement import (
     dtype_name,
 )
 from kalm_reranker.engine.prefix_cache import PrefixCacheStats
+from kalm_reranker.engine.threads import choose_threads
 from kalm_reranker.errors import (
     InputError,
     InvalidCheckpointError,
@@ -102,6 +110,11 @@ class KaLMReranker:
         engine: How the model is executed: "eager" (plain PyTorch), "fused" (oneDNN's linear
             layers, on CPUs), or "compiled" (PyTorch's compiler, and CUDA graphs); see
             docs/performance.md. "auto" takes the fastest that needs no compilation.
+        quantization: "int8" keeps the decoder's weights in 8 bits: faster on CPUs that multiply
+            bytes natively, and outside the exactness contract (docs/performance.md says by how
+            much margins move). Passage states do not depend on it. None keeps them as they are.
+        threads: Threads that PyTorch computes with on a CPU, in the whole process. If not given:
+            PyTorch's own number, or fewer where this process may use fewer cores.
         revision: Branch, tag or commit on the hub.
         token: Access token for the hub; the one that is logged in, if not given.
         cache_dir: Where the hub's files are kept; the hub's own cache, if not given.
@@ -142,6 +155,8 @@ class KaLMReranker:
         token_budget: int | None = None,
         prefix_cache_bytes: int | None = None,
         engine: EngineName = "auto",
+        quantization: QuantizationName | None = None,
+        threads: int | None = None,
         revision: str | None = None,
         token: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
@@ -155,6 +170,8 @@ class KaLMReranker:
         self.device = choose_device(device)
         self.dtype, self._dtype_reason = choose_dtype(dtype, self.device)
         self.engine = choose_engine(engine, self.device, self.dtype)
+        self.quantization = choose_quantization(quantization, self.engine, self.device, self.dtype)
+        self.threads = choose_threads(threads)
         if token_budget is None:
             token_budget = default_token_budget(self.device)
         token_budget = check_count(token_budget, "token_budget")
@@ -199,17 +216,22 @@ class KaLMReranker:
         loaded = load_model(
             config, self.checkpoint.weight_files, dtype=self.dtype, device=self.device
         )
-        prepare_model(loaded, self.engine)
-        self._pipeline = Pipeline(loaded, tokenizer, options)
+        if self.device.type == "cpu":
+            torch.set_num_threads(self.threads.number)
+        prepare_model(loaded, self.engine, self.quantization)
+        self._pipeline = Pipeline(loaded, tokenizer, options, self.engine)
         self._provenance: Provenance | None = None
         logger.info("loaded %r", self)
 
     def __repr__(self) -> str:
         options = self.options
+        quantized = "" if self.quantization is None else f"quantization={self.quantization!r}, "
+        threads = f"threads={self.threads.number} ({self.threads.reason}), "
         return (
             f"KaLMReranker({self.checkpoint.name!r}, device={str(self.device)!r}, "
             f"dtype={dtype_name(self.dtype)!r} ({self._dtype_reason}), "
-            f"engine={self.engine.name!r} ({self.engine.reason}), "
+            f"engine={self.engine.name!r} ({self.engine.reason}), {quantized}"
+            f"{threads if self.device.type == 'cpu' else ''}"
             f"compression_ratio={self.compression_ratio}, max_length={options.max_length}, "
             f"query_max_length={options.query_max_length}, batch_size={options.batch_size})"
         )
@@ -509,6 +531,31 @@ class KaLMReranker:
             states.append(wanted.states)
         margins = self._pipeline.score_requests(prompts, states, show_progress)
         return [[scored_pair(margin) for margin in one] for one in margins]
+
+    def warm_up(self, *, num_candidates: int = 100, num_queries: int = 3) -> float:
+        """Does now what would otherwise slow the first requests: compiling, and making kernels.
+
+        Scores queries of several lengths against made-up passages of the longest length. Servers
+        call this before they take requests; engine "compiled" says so in the log when it compiles
+        without it. What is compiled is kept between runs.
+
+        Args:
+            num_candidates: Passages a request will have.
+            num_queries: Queries to score, each twice as long as the one before.
+
+        Returns:
+            Seconds it took.
+        """
+        start = time.perf_counter()
+        self._pipeline.warm_up(
+            check_count(num_candidates, "num_candidates"),
+            check_count(num_queries, "num_queries"),
+            self.default_instruction,
+            self.compression_ratio,
+        )
+        seconds = time.perf_counter() - start
+        logger.info("warmed up in %.1f s", seconds)
+        return seconds
 
     def _check_provenance(self, states: PassageStates) -> None:
         if not isinstance(states, PassageStates):

@@ -15,6 +15,8 @@ class RerankerStats:
         passages_truncated: Of these, cut at `max_length`.
         passages_reused: Passages that occurred again in the same call and were not encoded again.
         pairs_scored: (query, passage) pairs that went through the decoder.
+        compiled_in_requests: Times that engine "compiled" compiled without `warm_up`.
+        batches_split: Batches that did not fit into memory and were made smaller.
         prefix_mismatches: Prompts that do not begin with the tokens of their instruction alone,
             and were scored without the prefix cache.
     """
@@ -25,6 +27,8 @@ class RerankerStats:
     passages_truncated: int = 0
     passages_reused: int = 0
     pairs_scored: int = 0
+    compiled_in_requests: int = 0
+    batches_split: int = 0
     prefix_mismatches: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 

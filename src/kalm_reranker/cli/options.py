@@ -26,6 +26,18 @@ DtypeOption = Annotated[
         "--dtype", help="bfloat16, float16 or float32. (default: what the hardware is fast at)"
     ),
 ]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine", help="auto, eager, fused (oneDNN on CPUs) or compiled; see docs/performance.md."
+    ),
+]
+QuantizationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--quantization", help="int8: the decoder's weights in 8 bits. (default: as they are)"
+    ),
+]
 RatioTextOption = Annotated[
     str | None,
     typer.Option(

@@ -7,8 +7,10 @@ import typer
 from kalm_reranker.cli.options import (
     DeviceOption,
     DtypeOption,
+    EngineOption,
     MaxLengthOption,
     ModelOption,
+    QuantizationOption,
     RatioTextOption,
     ratio_from_text,
 )
@@ -54,6 +56,8 @@ def rerank(
     max_length: MaxLengthOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
+    engine: EngineOption = "auto",
+    quantization: QuantizationOption = None,
     plain_text: Annotated[
         bool,
         typer.Option(
@@ -84,6 +88,8 @@ def rerank(
         model,
         device=device,
         dtype=dtype,
+        engine=engine,  # type: ignore[arg-type]  # checked where it is used
+        quantization=quantization,  # type: ignore[arg-type]
         compression_ratio=ratio,
         max_length=UNSET if max_length is None else max_length,
         special_tokens="text" if plain_text else "control",

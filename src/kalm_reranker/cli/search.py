@@ -8,8 +8,10 @@ import typer
 from kalm_reranker.cli.options import (
     DeviceOption,
     DtypeOption,
+    EngineOption,
     IndexArgument,
     MovedModelOption,
+    QuantizationOption,
     ratio_from_text,
 )
 from kalm_reranker.cli.output import one_line, print_json, print_table
@@ -124,6 +126,8 @@ def search(
     model: MovedModelOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
+    engine: EngineOption = "auto",
+    quantization: QuantizationOption = None,
 ) -> None:
     """Find the passages that answer QUERY.
 
@@ -165,7 +169,16 @@ def search(
 
     from kalm_reranker.index.passage_index import PassageIndex  # here: it imports torch
 
-    with PassageIndex.open(index, model, device=device, dtype=dtype) as opened:
+    with PassageIndex.open(
+        index,
+        model,
+        device=device,
+        dtype=dtype,
+        engine=engine,  # type: ignore[arg-type]  # checked where it is used
+        quantization=quantization,  # type: ignore[arg-type]
+        # One query uses nothing again.
+        prefix_cache_bytes=None if query is None else 0,
+    ) as opened:
         if query is not None:
             results = opened.search(query, **settings, **first)
             _show(results, as_json=as_json, with_margin=margin, explain=explain)

@@ -12,7 +12,8 @@ from kalm_reranker.encoding.provenance import Provenance
 from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer
 from kalm_reranker.engine.batches import PairIndex
-from kalm_reranker.engine.eager import EagerForward
+from kalm_reranker.engine.compiled import CompiledForward, compiler_errors
+from kalm_reranker.engine.execution import ChosenEngine, make_forward
 from kalm_reranker.engine.prefix_cache import PrefixCache
 from kalm_reranker.engine.prompt import Prompt
 from kalm_reranker.engine.scorer import PairScorer
@@ -61,20 +62,32 @@ class Pipeline:
         model: The model.
         tokenizer: The tokenizer of the same checkpoint.
         options: Prompt, lengths and batching.
+        engine: How the model, which was prepared for it, is executed.
     """
 
     def __init__(
-        self, model: RerankerModel, tokenizer: RerankerTokenizer, options: PipelineOptions
+        self,
+        model: RerankerModel,
+        tokenizer: RerankerTokenizer,
+        options: PipelineOptions,
+        engine: ChosenEngine,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.options = options
         self.stats = RerankerStats()
+        self.forward = make_forward(
+            model,
+            engine,
+            tokenizer.yes_id,
+            tokenizer.no_id,
+            on_compile=lambda: self.stats.add(compiled_in_requests=1),
+        )
         self.cache = None
         if options.prefix_cache_bytes:
             self.cache = PrefixCache(model, options.prefix_cache_bytes)
         self._scorer = PairScorer(
-            forward=EagerForward(model, tokenizer.yes_id, tokenizer.no_id),
+            forward=self.forward,
             device=model.device,
             dtype=model.dtype,
             max_items=options.max_items,
@@ -139,9 +152,12 @@ class Pipeline:
                 len(texts),
                 options.max_length,
             )
-        with progress_bar(
-            len(texts), label="encode", unit="passages", show=show_progress
-        ) as on_progress:
+        with (
+            compiler_errors(),
+            progress_bar(
+                len(texts), label="encode", unit="passages", show=show_progress
+            ) as on_progress,
+        ):
             slots = encode_passages(
                 self.model,
                 [text.ids for text in tokenized],
@@ -150,6 +166,7 @@ class Pipeline:
                 token_budget=options.token_budget,
                 store_on=store_on,
                 on_progress=on_progress,
+                on_split=self._count_split,
             )
         self.stats.add(passages_encoded=len(texts), passages_truncated=sum(truncated))
         counts = [len(text.ids) for text in tokenized]
@@ -177,14 +194,60 @@ class Pipeline:
         Raises:
             NonFiniteScoreError: The model overflowed.
         """
-        with progress_bar(
-            len(pairs), label="score", unit="pairs", show=show_progress
-        ) as on_progress:
+        with (
+            compiler_errors(),
+            progress_bar(
+                len(pairs), label="score", unit="pairs", show=show_progress
+            ) as on_progress,
+        ):
             margins = self._scorer.score(
-                prompts, states, pairs, positions=positions, on_progress=on_progress
+                prompts,
+                states,
+                pairs,
+                positions=positions,
+                on_progress=on_progress,
+                on_split=self._count_split,
             )
         self.stats.add(pairs_scored=len(pairs))
         return margins
+
+    def warm_up(self, num_candidates: int, num_queries: int, instruction: str, ratio: int) -> None:
+        """Runs forward passes of the shapes that requests will have; counts nothing."""
+        config = self.model.config
+        tokens = self.options.max_length
+        slots = num_slots(tokens, ratio)
+        generator = torch.Generator().manual_seed(0)
+        states = PassageStates(
+            torch.randn(slots, config.encoder.hidden_width, generator=generator)
+            .to(self.model.dtype)
+            .repeat(num_candidates, 1),
+            [tokens] * num_candidates,
+            [False] * num_candidates,
+            ratio,
+            _UNRECORDED,
+            [("warm-up", index) for index in range(num_candidates)],
+        )
+        if isinstance(self.forward, CompiledForward):
+            self.forward.warming_up(True)
+        stats, self.stats = self.stats, RerankerStats()
+        try:
+            for doubling in range(num_queries):
+                query = "word " * (6 << doubling)
+                prompts = [self.prompt(query, instruction)]
+                pairs = [(0, index) for index in range(num_candidates)]
+                self.score_states(prompts, states, pairs, False)
+                # Without the cache as well: passages that come as text have no identity.
+                whole = [Prompt(prompts[0].ids)]
+                self.score_states(whole, states, pairs, False)
+        finally:
+            self.stats = stats
+            if isinstance(self.forward, CompiledForward):
+                self.forward.warming_up(False)
+        if self.cache is not None:
+            self.cache.clear()
+
+    def _count_split(self) -> None:
+        self.stats.add(batches_split=1)
 
     def score_requests(
         self,

@@ -8,7 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from kalm_reranker.encoding.batching import Batch, plan_batches
+from kalm_reranker.encoding.backoff import run_batches
+from kalm_reranker.encoding.batching import Batch
 from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.engine.batches import PairBatch, PairIndex, padded_prompts, prepare
 from kalm_reranker.engine.placement import dtype_name
@@ -59,6 +60,7 @@ class PairScorer:
         *,
         positions: Sequence[int] | None = None,
         on_progress: Callable[[int], None] = lambda count: None,
+        on_split: Callable[[], None] = lambda: None,
     ) -> list[float]:
         """Returns the margin z_yes - z_no of each pair, in the order of `pairs`.
 
@@ -71,43 +73,69 @@ class PairScorer:
             pairs: Which prompt goes with which passage.
             positions: What errors call each pair, if not its place in `pairs`.
             on_progress: Called after each batch with the number of pairs it held.
+            on_split: Called each time memory ran out and the batch was made smaller.
 
         Raises:
             NonFiniteScoreError: A logit is NaN or infinite.
+            OutOfMemoryError: A single pair does not fit into memory.
         """
         margins = [0.0] * len(pairs)
-        for prefix, batch in self._plan(prompts, states, pairs):
-            members = [pairs[index] for index in batch]
-            with torch.inference_mode(), self._prepared(prompts, states, members, prefix) as ready:
-                logits = self.forward(ready)
-            check_finite(logits, [positions[i] for i in batch] if positions else batch, self.dtype)
-            for index, (yes_logit, no_logit) in zip(batch, logits.tolist(), strict=True):
-                margins[index] = margin_from_logits(yes_logit, no_logit)
-            on_progress(len(batch))
+        groups: dict[Prefix, list[int]] = {}
+        for place, (prompt, passage) in enumerate(pairs):
+            prefix = self._cached_prefix(prompts[prompt], states, passage)
+            groups.setdefault(prefix, []).append(place)
+        for prefix, places in groups.items():
+
+            def score_batch(
+                batch: Batch, prefix: Prefix = prefix, places: list[int] = places
+            ) -> None:
+                members = [places[index] for index in batch]
+                logits = self._logits(prompts, states, [pairs[place] for place in members], prefix)
+                names = [positions[place] for place in members] if positions else members
+                check_finite(logits, names, self.dtype)
+                for place, (yes_logit, no_logit) in zip(members, logits.tolist(), strict=True):
+                    margins[place] = margin_from_logits(yes_logit, no_logit)
+                on_progress(len(batch))
+
+            shapes = [self._shape(prompts, states, pairs[place], prefix) for place in places]
+            run_batches(
+                shapes,
+                score_batch,
+                max_items=self._most_items([pairs[place] for place in places], states, prefix),
+                token_budget=self.token_budget,
+                what="pair",
+                on_split=on_split,
+            )
         return margins
 
-    def _plan(
-        self, prompts: Sequence[Prompt], states: PassageStates, pairs: Sequence[PairIndex]
-    ) -> Iterator[tuple[Prefix, Batch]]:
-        """Yields batches of pairs that begin with the same cached prefix; an empty one is none."""
-        groups: dict[Prefix, list[int]] = {}
-        for position, (prompt, passage) in enumerate(pairs):
-            prefix = self._cached_prefix(prompts[prompt], states, passage)
-            groups.setdefault(prefix, []).append(position)
-        for prefix, members in groups.items():
-            max_items = self.max_items
-            shapes = []
-            for prompt, passage in (pairs[position] for position in members):
-                keys = states.slot_counts[passage]
-                if prefix:
-                    keys = -(-(len(prefix) + keys) // _KEYS_PER_TOKEN)
-                shapes.append((len(prompts[prompt].ids) - len(prefix), keys))
-            if prefix and self.cache is not None:
-                largest = max(states.slot_counts[pairs[position][1]] for position in members)
-                fits = self.cache.num_blocks // self.cache.blocks_of(prefix, largest)
-                max_items = min(max_items, fits)
-            for batch in plan_batches(shapes, max_items=max_items, token_budget=self.token_budget):
-                yield prefix, [members[index] for index in batch]
+    def _logits(
+        self,
+        prompts: Sequence[Prompt],
+        states: PassageStates,
+        pairs: Sequence[PairIndex],
+        prefix: Prefix,
+    ) -> Tensor:
+        """Returns the logits [B, 2] of pairs that begin with the same cached prefix."""
+        with torch.inference_mode(), self._prepared(prompts, states, pairs, prefix) as batch:
+            return self.forward(batch)
+
+    def _shape(
+        self, prompts: Sequence[Prompt], states: PassageStates, pair: PairIndex, prefix: Prefix
+    ) -> tuple[int, int]:
+        """Returns what a pair counts in the token budget: its prompt tokens, and its keys."""
+        prompt, passage = pair
+        num_slots = states.slot_counts[passage]
+        if not prefix:
+            return len(prompts[prompt].ids), num_slots
+        return len(prompts[prompt].rest), -(-(len(prefix) + num_slots) // _KEYS_PER_TOKEN)
+
+    def _most_items(self, pairs: Sequence[PairIndex], states: PassageStates, prefix: Prefix) -> int:
+        """Returns how many pairs a batch may have: with a cache, all of it must fit there."""
+        if not prefix or self.cache is None:
+            return self.max_items
+        largest = max(states.slot_counts[passage] for _, passage in pairs)
+        fits = self.cache.num_blocks // self.cache.blocks_of(prefix, largest)
+        return min(self.max_items, fits)
 
     def _cached_prefix(self, prompt: Prompt, states: PassageStates, passage: int) -> Prefix:
         """Returns the prefix whose keys and values are kept for a pair; empty if none are."""

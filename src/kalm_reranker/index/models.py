@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from kalm_reranker.engine.execution import EngineName, QuantizationName
 from kalm_reranker.errors import StatesMismatchError
 from kalm_reranker.index.origin import check_same_encoding, check_same_model
 from kalm_reranker.reranker import KaLMReranker
@@ -27,6 +28,9 @@ class IndexModels:
         device: As in `KaLMReranker`.
         dtype: For scoring, as in `KaLMReranker`; float32 where the states are, if None, else what
             the machine is fast at.
+        engine: As in `KaLMReranker`.
+        quantization: As in `KaLMReranker`; of the model for queries.
+        prefix_cache_bytes: As in `KaLMReranker`; of the model for queries.
     """
 
     def __init__(
@@ -38,12 +42,18 @@ class IndexModels:
         dense: "DenseModel | None" = None,
         device: str | None = None,
         dtype: str | None = None,
+        engine: EngineName | None = None,
+        quantization: QuantizationName | None = None,
+        prefix_cache_bytes: int | None = None,
     ) -> None:
         self._folder = folder
         self._header = header
         self._model = model
         self._device = device
         self._dtype = dtype
+        self._engine: EngineName = engine or "auto"
+        self._quantization = quantization
+        self._prefix_cache_bytes = prefix_cache_bytes
         # Loading takes seconds: of several threads that ask, one does it.
         self._lock = threading.RLock()
         self._reranker: KaLMReranker | None = None
@@ -60,7 +70,11 @@ class IndexModels:
         """
         with self._lock:
             if self._reranker is None:
-                self._reranker = self._given or self._loaded(self._scoring_dtype())
+                self._reranker = self._given or self._loaded(
+                    self._scoring_dtype(),
+                    quantization=self._quantization,
+                    prefix_cache_bytes=self._prefix_cache_bytes,
+                )
                 self._check(self._reranker)
             return self._reranker
 
@@ -79,7 +93,7 @@ class IndexModels:
             if self._encoder is None:
                 dtype = self._header.provenance.dtype
                 same = self._given or self.reranker.provenance.dtype == dtype
-                encoder = self.reranker if same else self._loaded(dtype)
+                encoder = self.reranker if same else self._loaded(dtype, prefix_cache_bytes=0)
                 self._check(encoder)
                 check_same_encoding(self._header, encoder.provenance, self._folder)
                 self._encoder = encoder
@@ -124,13 +138,22 @@ class IndexModels:
             return "float32"
         return self._dtype
 
-    def _loaded(self, dtype: str | None) -> KaLMReranker:
+    def _loaded(
+        self,
+        dtype: str | None,
+        *,
+        quantization: QuantizationName | None = None,
+        prefix_cache_bytes: int | None = None,
+    ) -> KaLMReranker:
         origin = self._header.provenance
         name = self._header.model if self._model is None else os.fspath(self._model)  # type: ignore[arg-type]
         return KaLMReranker(
             name,
             device=self._device,
             dtype=dtype,
+            engine=self._engine,
+            quantization=quantization,
+            prefix_cache_bytes=prefix_cache_bytes,
             max_length=origin.max_length,
             compression_ratio=self._header.compression_ratio,
             special_tokens=origin.special_tokens,  # type: ignore[arg-type]

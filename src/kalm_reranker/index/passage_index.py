@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from kalm_reranker.checkpoints.settings import CascadeSettings, RerankerSettings
 from kalm_reranker.encoding.texts import check_query
+from kalm_reranker.engine.execution import EngineName, QuantizationName
 from kalm_reranker.errors import (
     InvalidOptionError,
     InvalidTextError,
@@ -189,6 +190,9 @@ class PassageIndex:
         hot_bytes: int = DEFAULT_HOT_BYTES,
         device: str | None = None,
         dtype: str | None = None,
+        engine: EngineName | None = None,
+        quantization: QuantizationName | None = None,
+        prefix_cache_bytes: int | None = None,
     ) -> Self:
         """Opens an index. The model is loaded when it is first needed.
 
@@ -200,6 +204,9 @@ class PassageIndex:
             dtype: For scoring, as in `KaLMReranker`; if not given: float32 where the states were
                 encoded in it, else what the machine is fast at. Passages are always encoded in
                 the dtype of those that are there.
+            engine: As in `KaLMReranker`.
+            quantization: As in `KaLMReranker`.
+            prefix_cache_bytes: As in `KaLMReranker`.
 
         Raises:
             StoreNotFoundError: There is no index.
@@ -209,11 +216,26 @@ class PassageIndex:
         path = Path(checked_location(folder, "folder"))
         hot_bytes = check_bytes(hot_bytes, "hot_bytes")
         if isinstance(model, KaLMReranker):
-            refuse_settings(device=device, dtype=dtype)
+            refuse_settings(
+                device=device,
+                dtype=dtype,
+                engine=engine,
+                quantization=quantization,
+                prefix_cache_bytes=prefix_cache_bytes,
+            )
         elif model is not None:
             checked_location(model, "model")
         store = SQLiteStore.open(path)
-        models = IndexModels(path, store.header, model, device=device, dtype=dtype)
+        models = IndexModels(
+            path,
+            store.header,
+            model,
+            device=device,
+            dtype=dtype,
+            engine=engine,
+            quantization=quantization,
+            prefix_cache_bytes=prefix_cache_bytes,
+        )
         return cls(path, store, models, hot_bytes=hot_bytes)
 
     def __repr__(self) -> str:

@@ -60,7 +60,8 @@ class ScaledEmbedding(nn.Module):
 
     def forward(self, token_ids: Tensor) -> Tensor:
         """[B, T] integer -> [B, T, D]."""
-        scale = torch.tensor(self.scale, dtype=self.weight.dtype, device=self.weight.device)
+        # Filled on the device: a copy to it could not be part of a captured CUDA graph.
+        scale = torch.full((), self.scale, dtype=self.weight.dtype, device=self.weight.device)
         embedded = nn.functional.embedding(token_ids, self.weight) * scale
         is_eoi = (token_ids == self.eoi_token_id).unsqueeze(-1)
         return torch.where(is_eoi, self.eoi_embedding, embedded)

@@ -123,11 +123,15 @@ class Rescorer:
                     "hot": read.num_hot,
                     "bytes_from_store": read.num_bytes,
                 }
+            before = self._reranker.prefix_cache_stats
             with log.stage(f"score r={ratio}") as counts:
                 pairs = self._reranker.score(
                     query, read.states, instruction, return_margin=True, show_progress=False
                 )
                 counts |= {"pairs": len(pairs), "states": int(read.states.slots.shape[0])}
+                after = self._reranker.prefix_cache_stats
+                if before is not None and after is not None:  # other threads' hits count here, too
+                    counts["prefix_hits"] = after.hits - before.hits
             ranking += [
                 Scored(key, pair.score, pair.margin, ratio, truncated)
                 for key, pair, truncated in zip(
