@@ -11,7 +11,7 @@ BELOW = {
     "model": {"options"},
     "checkpoints": {"prompts"},
     "encoding": {"model", "prompts", "options"},
-    "engine": {"encoding", "model", "scoring", "stats", "progress"},
+    "engine": {"encoding", "model", "scoring", "stats", "progress", "options"},
     "reranker": {"engine", "encoding", "model", "checkpoints", *LEAVES},
     "store": {"encoding", "model", "options"},
     "search": {

@@ -20,8 +20,6 @@ from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.texts import check_documents, check_pairs, check_query, check_text
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer, SpecialTokens
 from kalm_reranker.engine.execution import (
-    EngineName,
-    QuantizationName,
     choose_engine,
     choose_quantization,
     prepare_model,
@@ -45,7 +43,15 @@ from kalm_reranker.errors import (
 from kalm_reranker.model.config import ModelConfig
 from kalm_reranker.model.pooling import check_ratio
 from kalm_reranker.model.weights import load_model
-from kalm_reranker.options import UNSET, RatioOption, Unset, check_bytes, check_count
+from kalm_reranker.options import (
+    UNSET,
+    EngineName,
+    QuantizationName,
+    RatioOption,
+    Unset,
+    check_bytes,
+    check_count,
+)
 from kalm_reranker.prompts import TEMPLATE_VERSION
 from kalm_reranker.scoring import ScoredPair, scored_pair
 from kalm_reranker.stats import RerankerStats

@@ -5,9 +5,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from kalm_reranker.engine.execution import EngineName, QuantizationName
 from kalm_reranker.errors import StatesMismatchError
 from kalm_reranker.index.origin import check_same_encoding, check_same_model
+from kalm_reranker.options import EngineName, QuantizationName
 from kalm_reranker.reranker import KaLMReranker
 from kalm_reranker.store.header import StoreHeader
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Self
 
 from kalm_reranker.checkpoints.settings import CascadeSettings, RerankerSettings
 from kalm_reranker.encoding.texts import check_query
-from kalm_reranker.engine.execution import EngineName, QuantizationName
 from kalm_reranker.errors import (
     InvalidOptionError,
     InvalidTextError,
@@ -39,7 +38,15 @@ from kalm_reranker.index.models import IndexModels, ModelInput
 from kalm_reranker.index.progress import adding_bar
 from kalm_reranker.index.report import AddReport
 from kalm_reranker.index.sources.record import Source
-from kalm_reranker.options import UNSET, RatioOption, Unset, check_bytes, check_count
+from kalm_reranker.options import (
+    UNSET,
+    EngineName,
+    QuantizationName,
+    RatioOption,
+    Unset,
+    check_bytes,
+    check_count,
+)
 from kalm_reranker.reranker import KaLMReranker
 from kalm_reranker.search.candidates import Candidates
 from kalm_reranker.search.cascade import ScoringPlan, plan_scoring
