@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kalm_reranker.bench.report import Measurement
+from kalm_reranker.bench.report import CACHED, Measurement
 from kalm_reranker.bench.workload import Scorer, Workload
 
 # Candidates of the calls that estimate how long a job takes.
 _PROBED = 4
+# A first call that takes more than this part of the job's share is all that estimates it.
+_PROBE_PART = 8
 # After so many limits nothing more is begun: estimates were wrong, or the machine got busy.
 _PATIENCE = 1.5
 
@@ -89,7 +91,8 @@ def probe(job: Job, patience_s: float) -> Cost:
     job.probed, job.probed_s = 1, first_s
     if first_s > patience_s:
         return Cost(0.0, first_s)
-    job.run(few)  # first calls pay for what later ones find ready: kernels, caches
+    if job.scorer.way.passages == CACHED:
+        job.run(few)  # fills the cache, which is not what is estimated
     job.probed_s = one_s = job.run(1)
     if few == 1:
         return Cost(0.0, one_s)
@@ -126,7 +129,7 @@ def measure(
     start = time.perf_counter()
     costs = []
     for job in jobs:
-        costs.append(probe(job, limit_s / len(jobs) / 4))
+        costs.append(probe(job, limit_s / len(jobs) / _PROBE_PART))
         on_progress(1)
     estimates = [
         cost.seconds(len(job.work.documents)) for job, cost in zip(jobs, costs, strict=True)
