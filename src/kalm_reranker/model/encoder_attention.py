@@ -43,6 +43,7 @@ class PassageAttention(ABC):
 
     def __init__(self, rows: PackedRows, window: int | None, scale: float) -> None:
         self.rows = rows
+        self.is_global = window is None
         self.window = None if sees_everything(rows.longest, window) else window
         self.scale = scale
 
