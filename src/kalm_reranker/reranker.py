@@ -33,7 +33,7 @@ from kalm_reranker.engine.placement import (
     dtype_name,
 )
 from kalm_reranker.engine.prefix_cache import PrefixCacheStats
-from kalm_reranker.engine.threads import choose_threads
+from kalm_reranker.engine.threads import apply_threads, choose_threads
 from kalm_reranker.errors import (
     InputError,
     InvalidCheckpointError,
@@ -223,7 +223,7 @@ class KaLMReranker:
             config, self.checkpoint.weight_files, dtype=self.dtype, device=self.device
         )
         if self.device.type == "cpu":
-            torch.set_num_threads(self.threads.number)
+            apply_threads(self.threads)
         prepare_model(loaded, self.engine, self.quantization)
         self._pipeline = Pipeline(loaded, tokenizer, options, self.engine)
         self._provenance: Provenance | None = None

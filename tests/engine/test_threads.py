@@ -54,18 +54,21 @@ def test_what_the_caller_says_counts(monkeypatch):
         choose_threads(0)
 
 
+UNSET = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
 def test_a_process_with_one_core_computes_with_one_thread():
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
         "import torch; torch.set_num_threads(4);"
         "from kalm_reranker import KaLMReranker; r = KaLMReranker('pico');"
-        "print(torch.get_num_threads(), repr(r))"
+        "print(torch.get_num_threads(), os.environ['RAYON_NUM_THREADS'], repr(r))"
     )
-    env = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    env = {k: v for k, v in os.environ.items() if k not in UNSET}
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("this system has no processor affinity")
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("1 ")
+    assert done.stdout.startswith("1 1 ")
     assert "threads=1 (this process may use 1 of" in done.stdout

@@ -43,6 +43,13 @@ def choose_threads(threads: int | None) -> ChosenThreads:
     return ChosenThreads(cores, f"this process may use {cores} of {os.cpu_count()} cores")
 
 
+def apply_threads(chosen: ChosenThreads) -> None:
+    """Has PyTorch, and the tokenizer's own pool if it has not started, use so many threads."""
+    torch.set_num_threads(chosen.number)
+    # The pool starts with the first batch of texts, and counts the machine's cores as well.
+    os.environ.setdefault("RAYON_NUM_THREADS", str(chosen.number))
+
+
 def usable_cores(cgroup: Path = _CGROUP) -> int:
     """Returns how many cores this process may keep busy: its affinity, and its cgroup's quota."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
