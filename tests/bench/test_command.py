@@ -7,6 +7,7 @@ import pytest
 
 from kalm_reranker.bench.report import BenchReport
 from kalm_reranker.cli.main import main
+from kalm_reranker.engine.int8_support import int8_problem
 
 
 @pytest.fixture
@@ -43,6 +44,13 @@ def test_a_run_prints_tables_and_writes_what_is_asked_for(kalm, tmp_path):
     assert len(list(plots.iterdir())) == 4
 
 
+@pytest.mark.skipif(int8_problem() is not None, reason=str(int8_problem()))
+def test_the_report_says_that_weights_have_8_bits(kalm):
+    code, out, _ = kalm(*SMALL, "--quantization", "int8", "--json")
+    assert code == 0
+    assert "int8 weights in our decoder" in BenchReport.from_dict(json.loads(out)).engine
+
+
 def test_json_is_all_there_is_on_stdout(kalm):
     code, out, _ = kalm(*SMALL, "--json")
     assert code == 0
@@ -56,6 +64,7 @@ def test_json_is_all_there_is_on_stdout(kalm):
         (("--ratios", "2,,4"), "--ratios must be positive whole numbers with commas"),
         (("--ratios", "0"), "--ratios must be positive whole numbers with commas"),
         (("--paths", "mine"), "paths must be some of official, cross-encoder, ours; got mine"),
+        (("--quantization", "int3"), "quantization must be 'int8' or None; got 'int3'"),
         (("--limit", "0"), "time limit must be a positive number of seconds"),
         (("--model", "no-shape"), "'no-shape' is no known shape"),
         (("--engine", "warp"), "engine must be one of"),

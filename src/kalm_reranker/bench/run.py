@@ -120,7 +120,8 @@ def run_bench(
         settings=asdict(settings) | {"paths": list(paths)},
         machine=this_machine(),
         device=str(setup.device),
-        engine=f"{setup.engine.name} ({setup.engine.reason})",
+        engine=f"{setup.engine.name} ({setup.engine.reason})"
+        + (f", {setup.quantization} weights in our decoder" if setup.quantization else ""),
         prompt_tokens=len(setup.prompt_ids),
         ratio=setup.ratio,
         lengths=tuple(settings.lengths),

@@ -88,5 +88,6 @@ def _load_ours(setup: Setup, *, keeps: bool) -> KaLMReranker:
         query_max_length=setup.settings.query_tokens,
         token_budget=setup.token_budget,
         engine=setup.engine.name,
+        quantization=setup.quantization,
         prefix_cache_bytes=setup.prefix_cache_bytes if keeps else 0,
     )

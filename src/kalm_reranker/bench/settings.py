@@ -22,6 +22,7 @@ class BenchSettings:
         dtype: Of our paths; as in `KaLMReranker`.
         device: As in `KaLMReranker`.
         engine: How our model and the cross-encoder are executed; as in `KaLMReranker`.
+        quantization: Of our decoder's weights; as in `KaLMReranker`.
         batch_size: Most passages or pairs in a forward pass, in all paths.
         rounds: How often everything is measured.
         warm_up: Rounds before that, which do not count.
@@ -44,6 +45,7 @@ class BenchSettings:
     dtype: str | None = None
     device: str | None = None
     engine: str = "auto"
+    quantization: str | None = None
     batch_size: int = 32
     rounds: int = 3
     warm_up: int = 1

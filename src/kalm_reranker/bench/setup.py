@@ -14,14 +14,14 @@ from kalm_reranker.checkpoints.json_file import read_json_object
 from kalm_reranker.encoding.provenance import Provenance
 from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer
-from kalm_reranker.engine.execution import ChosenEngine, choose_engine
+from kalm_reranker.engine.execution import ChosenEngine, choose_engine, choose_quantization
 from kalm_reranker.engine.key_value_arena import ROWS
 from kalm_reranker.engine.placement import choose_device, choose_dtype, default_token_budget
 from kalm_reranker.engine.placement import dtype_name as name_of
 from kalm_reranker.errors import InvalidOptionError
 from kalm_reranker.model.config import ModelConfig
 from kalm_reranker.model.pooling import check_ratio, num_slots
-from kalm_reranker.options import check_count
+from kalm_reranker.options import QuantizationName, check_count
 from kalm_reranker.prompts import TEMPLATE_VERSION
 
 
@@ -38,6 +38,7 @@ class Setup:
         device: Where everything runs.
         dtype: Of our paths and of the cross-encoder.
         engine: How they are executed.
+        quantization: Of our decoder's weights.
         ratio: Compression ratio where lengths are compared: the model's own.
         query: A query of the wanted number of tokens.
         prompt_ids: The decoder's input.
@@ -51,6 +52,7 @@ class Setup:
     device: torch.device
     dtype: torch.dtype
     engine: ChosenEngine
+    quantization: QuantizationName | None
     ratio: int
     query: str
     prompt_ids: tuple[int, ...]
@@ -101,6 +103,7 @@ class Setup:
             device=device,
             dtype=dtype,
             engine=engine,
+            quantization=choose_quantization(settings.quantization, engine, device, dtype),
             ratio=check_ratio(checkpoint.settings.default_ratio),
             query=query,
             prompt_ids=tuple(prompt.ids),

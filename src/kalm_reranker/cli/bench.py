@@ -8,7 +8,7 @@ import typer
 
 from kalm_reranker.bench.settings import PATHS, BenchSettings
 from kalm_reranker.bench.view import render_bench
-from kalm_reranker.cli.options import DeviceOption, DtypeOption
+from kalm_reranker.cli.options import DeviceOption, DtypeOption, QuantizationOption
 from kalm_reranker.cli.output import console, print_json
 from kalm_reranker.errors import InvalidOptionError
 
@@ -59,6 +59,7 @@ def bench(
             help="auto, eager, fused or compiled: how our model and the cross-encoder are run.",
         ),
     ] = "auto",
+    quantization: QuantizationOption = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Most passages in a forward pass.")
     ] = 32,
@@ -113,6 +114,7 @@ def bench(
         dtype=dtype,
         device=device,
         engine=engine,
+        quantization=quantization,
         batch_size=batch_size,
         rounds=rounds,
         warm_up=warm_up,
