@@ -79,12 +79,9 @@ def export_openvino(folder: Path, path: Path) -> None:
 
 
 def compress_openvino(folder: Path, path: Path) -> None:
-    """Writes OpenVINO's format with int8 weights, a scale and a zero per output channel.
-
-    Symmetric weights would do, but its CPU device multiplies those as floats.
-    """
+    """Writes OpenVINO's format with int8 weights, a scale per output channel."""
     nncf = importlib.import_module("nncf")
-    model = nncf.compress_weights(_openvino_model(folder), mode=nncf.CompressWeightsMode.INT8_ASYM)
+    model = nncf.compress_weights(_openvino_model(folder), mode=nncf.CompressWeightsMode.INT8_SYM)
     _save_openvino(model, path)
 
 
