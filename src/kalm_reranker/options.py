@@ -22,6 +22,9 @@ UNSET: Final = Unset.UNSET
 EngineName: TypeAlias = Literal["auto", "eager", "fused", "compiled"]
 QuantizationName: TypeAlias = Literal["int8"]
 
+# What becomes of documents of more than `max_length` tokens.
+LongDocuments: TypeAlias = Literal["truncate", "windows"]
+
 # A compression ratio: tokens per slot, None for no pooling, or not given.
 RatioOption: TypeAlias = int | Unset | None
 

@@ -15,6 +15,10 @@ DEFAULT_SYSTEM_INSTRUCTION = (
 )
 DEFAULT_INSTRUCTION = "Given a query, retrieve documents that answer the query."
 
+# What every encoder text begins with, but for the space that follows: tokenizers merge that with
+# the document's first word.
+DOCUMENT_PREFIX = "<Document>:"
+
 YES_WORD = "yes"
 NO_WORD = "no"
 
@@ -31,7 +35,7 @@ class Segment(NamedTuple):
 
 def document_text(document: str) -> str:
     """Returns the encoder text of a passage. No special tokens are added to it."""
-    return f"<Document>: {document}"
+    return f"{DOCUMENT_PREFIX} {document}"
 
 
 def prompt_segments(

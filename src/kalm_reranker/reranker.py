@@ -19,6 +19,11 @@ from kalm_reranker.encoding.provenance import Provenance
 from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.texts import check_documents, check_pairs, check_query, check_text
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer, SpecialTokens
+from kalm_reranker.encoding.windows import (
+    check_long_documents,
+    check_window_length,
+    check_window_ratio,
+)
 from kalm_reranker.engine.execution import (
     choose_engine,
     choose_quantization,
@@ -46,6 +51,7 @@ from kalm_reranker.model.weights import load_model
 from kalm_reranker.options import (
     UNSET,
     EngineName,
+    LongDocuments,
     QuantizationName,
     RatioOption,
     Unset,
@@ -95,7 +101,8 @@ class KaLMReranker:
         batch_size: Most passages, or pairs, in one forward pass.
         query_max_length: Tokens a query is cut at; the prompt around it does not count. If not
             given: the checkpoint's own value, or 512.
-        max_length: Tokens a document is cut at, its prefix included. If not given: the
+        max_length: Tokens a document is cut at, or of a window (see `long_documents`), the
+            template's prefix included; at most the positions the model has. If not given: the
             checkpoint's own value, or 1024.
         chunk_size: Tokens per stored state, under the reference's name; None for no pooling.
             If not given: the checkpoint's own ratio, or 4.
@@ -104,6 +111,11 @@ class KaLMReranker:
         special_tokens: "control" (as the reference): special-token text inside a query,
             document or instruction becomes that token. "text": it stays text; choose this for
             untrusted input.
+        long_documents: What becomes of documents of more than `max_length` tokens. "truncate" (as
+            the reference): the rest is not read, and `stats` count it. "windows": they are read in
+            windows of `max_length` tokens that overlap by an eighth of it, and score as their
+            best window does; compression ratios must then divide `max_length`
+            (docs/scores.md).
         deterministic: Gives every passage and every pair a forward pass of its own, so that a
             score is bitwise the same whatever else is in the request. Slower; see
             docs/scores.md for the cost.
@@ -157,6 +169,7 @@ class KaLMReranker:
         compression_ratio: RatioOption = UNSET,
         system_instruction: str | None = None,
         special_tokens: SpecialTokens = "control",
+        long_documents: LongDocuments = "truncate",
         deterministic: bool = False,
         token_budget: int | None = None,
         prefix_cache_bytes: int | None = None,
@@ -173,6 +186,7 @@ class KaLMReranker:
         ratio = _chosen_ratio(chunk_size, compression_ratio)
         if not isinstance(deterministic, bool):
             raise InvalidOptionError(f"deterministic must be True or False; got {deterministic!r}.")
+        long_documents = check_long_documents(long_documents)
         self.device = choose_device(device)
         self.dtype, self._dtype_reason = choose_dtype(dtype, self.device)
         self.engine = choose_engine(engine, self.device, self.dtype)
@@ -213,12 +227,16 @@ class KaLMReranker:
             token_budget=token_budget,
             deterministic=deterministic,
             prefix_cache_bytes=check_bytes(prefix_cache_bytes, "prefix_cache_bytes"),
+            long_documents=long_documents,
         )
         tokenizer = RerankerTokenizer.from_file(
             self.checkpoint.tokenizer_path,
             vocab_size=config.encoder.vocab_size,
             special_tokens=special_tokens,
         )
+        if long_documents == "windows":
+            check_window_length(options.max_length, len(tokenizer.document_prefix))
+            check_window_ratio(self.compression_ratio, options.max_length)
         loaded = load_model(
             config, self.checkpoint.weight_files, dtype=self.dtype, device=self.device
         )
@@ -232,6 +250,7 @@ class KaLMReranker:
     def __repr__(self) -> str:
         options = self.options
         quantized = "" if self.quantization is None else f"quantization={self.quantization!r}, "
+        windows = "long_documents='windows', " if options.long_documents == "windows" else ""
         threads = f"threads={self.threads.number} ({self.threads.reason}), "
         return (
             f"KaLMReranker({self.checkpoint.name!r}, device={str(self.device)!r}, "
@@ -239,7 +258,8 @@ class KaLMReranker:
             f"engine={self.engine.name!r} ({self.engine.reason}), {quantized}"
             f"{threads if self.device.type == 'cpu' else ''}"
             f"compression_ratio={self.compression_ratio}, max_length={options.max_length}, "
-            f"query_max_length={options.query_max_length}, batch_size={options.batch_size})"
+            f"{windows}query_max_length={options.query_max_length}, "
+            f"batch_size={options.batch_size})"
         )
 
     @property
@@ -288,6 +308,7 @@ class KaLMReranker:
                 max_length=self.options.max_length,
                 dtype=dtype_name(self.dtype),
                 special_tokens=self._pipeline.tokenizer.special_tokens,
+                long_documents=self.options.long_documents,
             )
         return self._provenance
 
@@ -339,7 +360,8 @@ class KaLMReranker:
         Raises:
             InvalidPairError: An element is not a pair.
             InvalidTextError: A text cannot be read, or a query is empty.
-            InvalidRatioError: The ratio is not a positive integer or None.
+            InvalidRatioError: The ratio is not a positive integer or None, or does not divide the
+                length of windows.
             NonFiniteScoreError: The model overflowed.
         """
         margins = self._pipeline.score_texts(
@@ -381,7 +403,8 @@ class KaLMReranker:
         Raises:
             InvalidTextError: A text cannot be read, or the query is empty.
             InvalidOptionError: `top_k` is not positive.
-            InvalidRatioError: The ratio is not a positive integer or None.
+            InvalidRatioError: The ratio is not a positive integer or None, or does not divide the
+                length of windows.
             NonFiniteScoreError: The model overflowed.
         """
         check_query(query)
@@ -426,7 +449,8 @@ class KaLMReranker:
 
         Raises:
             InvalidTextError: A text cannot be read.
-            InvalidRatioError: The ratio is not a positive integer or None.
+            InvalidRatioError: The ratio is not a positive integer or None, or does not divide the
+                length of windows.
             InvalidCheckpointError: Files of the checkpoint were replaced since they were loaded.
         """
         texts, ratio = check_documents(documents), self._ratio(compression_ratio)
@@ -470,7 +494,8 @@ class KaLMReranker:
     ) -> list[float] | list[ScoredPair]:
         """Scores a query against passages that were encoded before.
 
-        States made at another length limit or in another dtype are scored as they are.
+        States made at another length limit, in another dtype, or with another `long_documents`
+        are scored as they are.
 
         Args:
             query: The query.
@@ -603,7 +628,10 @@ class KaLMReranker:
     def _ratio(self, compression_ratio: RatioOption) -> int:
         if compression_ratio is UNSET:
             return self.compression_ratio
-        return check_ratio(compression_ratio)
+        ratio = check_ratio(compression_ratio)
+        if self.options.long_documents == "windows":
+            check_window_ratio(ratio, self.options.max_length)
+        return ratio
 
 
 def _chosen_ratio(chunk_size: RatioOption, compression_ratio: RatioOption) -> RatioOption:

@@ -13,6 +13,8 @@ class RerankerStats:
         queries_truncated: Queries cut at `query_max_length`.
         passages_encoded: Passages that went through the encoder.
         passages_truncated: Of these, cut at `max_length`.
+        passages_split: Of these, longer than `max_length` and encoded as several windows.
+        windows_encoded: The windows of those.
         passages_reused: Passages that occurred again in the same call and were not encoded again.
         pairs_scored: (query, passage) pairs that went through the decoder.
         compiled_in_requests: Times that engine "compiled" compiled without `warm_up`.
@@ -25,6 +27,8 @@ class RerankerStats:
     queries_truncated: int = 0
     passages_encoded: int = 0
     passages_truncated: int = 0
+    passages_split: int = 0
+    windows_encoded: int = 0
     passages_reused: int = 0
     pairs_scored: int = 0
     compiled_in_requests: int = 0

@@ -10,6 +10,7 @@ from kalm_reranker.cli.options import (
     DeviceOption,
     DtypeOption,
     IndexArgument,
+    LongDocumentsOption,
     MaxLengthOption,
     ModelOption,
     MovedModelOption,
@@ -68,6 +69,7 @@ def create(
         typer.Option("--exist-ok", help="An index made with the same settings is no error."),
     ] = False,
     max_length: MaxLengthOption = None,
+    long_documents: LongDocumentsOption = "truncate",
     device: DeviceOption = None,
     dtype: DtypeOption = None,
 ) -> None:
@@ -87,13 +89,16 @@ def create(
         dense=dense,
         exist_ok=exist_ok,
         max_length=UNSET if max_length is None else max_length,
+        long_documents=long_documents,  # type: ignore[arg-type]  # checked where it is used
         device=device,
         dtype=dtype,
     ) as made:
         header = made.header
+    origin = header.provenance
+    limit = "cut at" if origin.window is None else "read in windows of"
     typer.echo(
         f"{index}: model {header.model}, {header.compression_ratio} tokens a state, "
-        f"codec {header.codec}, passages cut at {header.provenance.max_length} tokens",
+        f"codec {header.codec}, passages {limit} {origin.max_length} tokens",
         err=True,
     )
 
@@ -242,6 +247,8 @@ def _counts(report: "AddReport") -> dict[str, object]:
         "unchanged": report.unchanged,
         "metadata_updated": report.metadata_updated,
         "truncated": report.truncated,
+        "split": report.split,
+        "windows": report.windows,
         "problems": report.num_problems,
         "problem_list": [
             {"where": problem.where, "message": problem.error.message}
@@ -282,7 +289,14 @@ def _print_report(source: str, report: "AddReport") -> None:
     if report.truncated:
         typer.echo(
             f"note: {report.truncated} of {encoded} passages were cut at the model's length limit; "
-            "longer texts are better split into several passages",
+            "longer texts are better split into several passages, or into windows by an index made "
+            "with --long-documents windows",
+            err=True,
+        )
+    if report.split:
+        typer.echo(
+            f"note: {report.split} of {encoded} passages are longer than the model's length limit; "
+            f"they are kept as {report.windows} windows",
             err=True,
         )
     for problem in report.problems[:_MOST_SHOWN]:

@@ -50,7 +50,16 @@ RatioTextOption = Annotated[
 MaxLengthOption = Annotated[
     int | None,
     typer.Option(
-        "--max-length", help="Tokens a passage is cut at. (default: the checkpoint's own)"
+        "--max-length",
+        help="Tokens a passage is cut at, or of a window. (default: the checkpoint's own)",
+    ),
+]
+LongDocumentsOption = Annotated[
+    str,
+    typer.Option(
+        "--long-documents",
+        help="Passages above --max-length: truncate, or windows (read whole, in windows; the best "
+        "one counts).",
     ),
 ]
 

@@ -8,6 +8,7 @@ from kalm_reranker.cli.options import (
     DeviceOption,
     DtypeOption,
     EngineOption,
+    LongDocumentsOption,
     MaxLengthOption,
     ModelOption,
     QuantizationOption,
@@ -54,6 +55,7 @@ def rerank(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     max_length: MaxLengthOption = None,
+    long_documents: LongDocumentsOption = "truncate",
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     engine: EngineOption = "auto",
@@ -93,6 +95,7 @@ def rerank(
         compression_ratio=ratio,
         max_length=UNSET if max_length is None else max_length,
         special_tokens="text" if plain_text else "control",
+        long_documents=long_documents,  # type: ignore[arg-type]
     )
     ranked = reranker.rank(
         query,
@@ -128,6 +131,13 @@ def _report_cuts(stats: "RerankerStats", options: "PipelineOptions") -> None:
     if stats.passages_truncated:
         typer.echo(
             f"note: {stats.passages_truncated} of {stats.passages_encoded} passages were cut at "
-            f"{options.max_length} tokens (--max-length)",
+            f"{options.max_length} tokens (--max-length); --long-documents windows reads all of "
+            "them",
+            err=True,
+        )
+    if stats.passages_split:
+        typer.echo(
+            f"note: {stats.passages_split} of {stats.passages_encoded} passages were read in "
+            f"{stats.windows_encoded} windows of {options.max_length} tokens",
             err=True,
         )

@@ -5,11 +5,13 @@ Shape letters: P passages, C slots of a passage, D hidden width.
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from kalm_reranker.encoding.provenance import Provenance
+from kalm_reranker.encoding.windows import check_window_ratio, window_token_counts
 from kalm_reranker.errors import InputError, StatesMismatchError
 from kalm_reranker.model.pooling import check_ratio, num_slots, repool_slots
 from kalm_reranker.options import whole_number
@@ -20,8 +22,8 @@ class PassageStates:
 
     Args:
         slots: [sum of C, D] states of all passages, one after another, floating dtype.
-        token_counts: Tokens of each passage before pooling; passage i has
-            ceil(token_counts[i] / compression_ratio) slots.
+        token_counts: Tokens of each passage before pooling, those of all its windows; passage i
+            has ceil(token_counts[i] / compression_ratio) slots.
         truncated: Whether each passage was cut at the length limit.
         compression_ratio: Tokens per slot, 1 for none.
         provenance: Where the states come from.
@@ -30,6 +32,7 @@ class PassageStates:
 
     Raises:
         InputError: The numbers of slots, tokens and passages do not fit together.
+        InvalidRatioError: The passages were read in windows that the ratio does not divide.
     """
 
     def __init__(
@@ -51,6 +54,8 @@ class PassageStates:
         self.truncated = tuple(truncated)
         self.compression_ratio = check_ratio(compression_ratio)
         self.provenance = provenance
+        if provenance.window is not None:
+            check_window_ratio(self.compression_ratio, provenance.window)
         self.identities = None if identities is None else tuple(identities)
         if not slots.is_floating_point():
             raise InputError(f"slots must have a floating dtype; got {slots.dtype}.")
@@ -139,6 +144,34 @@ class PassageStates:
         mask = torch.arange(width) < torch.tensor(counts).unsqueeze(1)  # [P, C]
         return slots, mask.to(self.slots.device)
 
+    def windows(self) -> "WindowStates | None":
+        """Returns the windows of all passages as passages of their own; None if each has one.
+
+        They share the slots of these states: nothing is copied.
+        """
+        window = self.provenance.window
+        if window is None or max(self.token_counts, default=0) <= window:
+            return None
+        counts = [window_token_counts(count, window) for count in self.token_counts]
+        owners = [index for index, parts in enumerate(counts) for _ in parts]
+        identities: list[Hashable] | None = None
+        if self.identities is not None:
+            # A passage of one window is the same thing in any company.
+            identities = [
+                identity if len(parts) == 1 else (identity, f"window {number}")
+                for identity, parts in zip(self.identities, counts, strict=True)
+                for number in range(len(parts))
+            ]
+        states = PassageStates(
+            self.slots,
+            [count for parts in counts for count in parts],
+            [self.truncated[owner] for owner in owners],
+            self.compression_ratio,
+            self.provenance,
+            identities,
+        )
+        return WindowStates(states, owners)
+
     def repool(self, compression_ratio: int | None) -> "PassageStates":
         """Returns states at a coarser ratio, as if the passages had been encoded at it.
 
@@ -218,6 +251,13 @@ class PassageStates:
             first.provenance,
             _joined([part.identities for part in states]),
         )
+
+
+class WindowStates(NamedTuple):
+    """Windows as passages of their own, and which passage each of them belongs to."""
+
+    states: PassageStates
+    owners: list[int]
 
 
 def _joined(parts: Sequence[tuple[Hashable, ...] | None]) -> list[Hashable] | None:

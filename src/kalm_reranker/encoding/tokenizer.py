@@ -5,14 +5,17 @@ anything, the document text is cut at the right, and a query makes a round trip 
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from tokenizers import Tokenizer
 
+from kalm_reranker.encoding.windows import split_into_windows
 from kalm_reranker.errors import InvalidCheckpointError, InvalidOptionError, InvalidTextError
 from kalm_reranker.prompts import (
+    DOCUMENT_PREFIX,
     NO_WORD,
     TEMPLATE_TOKENS,
     YES_WORD,
@@ -77,6 +80,9 @@ class RerankerTokenizer:
             if special_tokens == "control"
             else _without_special_tokens(tokenizer, set(self._template_ids.values()))
         )
+        self.document_prefix = tuple(
+            self._text_tokenizer.encode(DOCUMENT_PREFIX, add_special_tokens=False).ids
+        )
 
     @classmethod
     def from_file(
@@ -105,6 +111,19 @@ class RerankerTokenizer:
             for start in range(0, len(documents), _TOKENIZED_AT_ONCE)
             for tokenized in self._encode_some(
                 documents[start : start + _TOKENIZED_AT_ONCE], max_length
+            )
+        ]
+
+    def encode_windows(self, documents: Sequence[str], max_length: int) -> list[list[list[int]]]:
+        """Returns the encoder inputs of each document: one, or a window after another.
+
+        Every window holds at most `max_length` tokens and begins with the template's prefix.
+        """
+        return [
+            split_into_windows(tokenized.ids, self.document_prefix, max_length)
+            for start in range(0, len(documents), _TOKENIZED_AT_ONCE)
+            for tokenized in self._encode_some(
+                documents[start : start + _TOKENIZED_AT_ONCE], sys.maxsize
             )
         ]
 

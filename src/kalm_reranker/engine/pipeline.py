@@ -1,8 +1,8 @@
 """From checked texts to margins: tokenise, encode each passage once, score in batches, count."""
 
 import logging
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate, count
 
 import torch
@@ -17,9 +17,11 @@ from kalm_reranker.engine.execution import ChosenEngine, make_forward
 from kalm_reranker.engine.prefix_cache import PrefixCache
 from kalm_reranker.engine.prompt import Prompt
 from kalm_reranker.engine.scorer import PairScorer
+from kalm_reranker.engine.windows import best_windows, pairs_of_windows
 from kalm_reranker.errors import InvalidTextError
 from kalm_reranker.model.pooling import num_slots
 from kalm_reranker.model.reranker_model import RerankerModel
+from kalm_reranker.options import LongDocuments
 from kalm_reranker.progress import progress_bar
 from kalm_reranker.stats import RerankerStats
 
@@ -48,6 +50,7 @@ class PipelineOptions:
     token_budget: int
     deterministic: bool
     prefix_cache_bytes: int
+    long_documents: LongDocuments = "truncate"
 
     @property
     def max_items(self) -> int:
@@ -76,6 +79,9 @@ class Pipeline:
         self.tokenizer = tokenizer
         self.options = options
         self.stats = RerankerStats()
+        self._unrecorded = replace(
+            _UNRECORDED, max_length=options.max_length, long_documents=options.long_documents
+        )
         self.forward = make_forward(
             model,
             engine,
@@ -143,24 +149,17 @@ class Pipeline:
     ) -> PassageStates:
         """Returns the states of passages, in order, on the device `store_on`."""
         options = self.options
-        tokenized = self.tokenizer.encode_documents(texts, options.max_length)
-        truncated = [text.truncated for text in tokenized]
-        if any(truncated):
-            logger.info(
-                "%d of %d documents were cut at max_length=%d tokens",
-                sum(truncated),
-                len(texts),
-                options.max_length,
-            )
+        windows, truncated = self._tokenized(texts)
+        passages = [ids for parts in windows for ids in parts]
         with (
             compiler_errors(),
             progress_bar(
-                len(texts), label="encode", unit="passages", show=show_progress
+                len(passages), label="encode", unit="passages", show=show_progress
             ) as on_progress,
         ):
             slots = encode_passages(
                 self.model,
-                [text.ids for text in tokenized],
+                passages,
                 ratio,
                 max_items=options.max_items,
                 token_budget=options.token_budget,
@@ -168,10 +167,33 @@ class Pipeline:
                 on_progress=on_progress,
                 on_split=self._count_split,
             )
-        self.stats.add(passages_encoded=len(texts), passages_truncated=sum(truncated))
-        counts = [len(text.ids) for text in tokenized]
-        identities = None if provenance is _UNRECORDED else [next(_IDENTITIES) for _ in texts]
+        split = [len(parts) for parts in windows if len(parts) > 1]
+        self.stats.add(
+            passages_encoded=len(texts),
+            passages_truncated=sum(truncated),
+            passages_split=len(split),
+            windows_encoded=sum(split),
+        )
+        counts = [sum(map(len, parts)) for parts in windows]
+        identities = None if provenance is self._unrecorded else [next(_IDENTITIES) for _ in texts]
         return PassageStates(slots, counts, truncated, ratio, provenance, identities)
+
+    def _tokenized(self, texts: Sequence[str]) -> tuple[list[list[list[int]]], list[bool]]:
+        """Returns the windows of each passage, mostly one, and whether it was cut."""
+        limit = self.options.max_length
+        if self.options.long_documents == "windows":
+            windows = self.tokenizer.encode_windows(texts, limit)
+            return windows, [False] * len(texts)
+        tokenized = self.tokenizer.encode_documents(texts, limit)
+        truncated = [text.truncated for text in tokenized]
+        if any(truncated):
+            logger.info(
+                "%d of %d documents were cut at max_length=%d tokens",
+                sum(truncated),
+                len(texts),
+                limit,
+            )
+        return [[text.ids] for text in tokenized], truncated
 
     def score_states(
         self,
@@ -184,6 +206,8 @@ class Pipeline:
     ) -> list[float]:
         """Returns the margin of each (prompt, passage) pair, in order.
 
+        The margin of a passage of several windows is the largest of its windows'.
+
         Args:
             prompts: The prompts.
             states: Passage states.
@@ -194,13 +218,33 @@ class Pipeline:
         Raises:
             NonFiniteScoreError: The model overflowed.
         """
+        windows = states.windows()
+        if windows is not None:
+            expanded, places = pairs_of_windows(pairs, windows.owners)
+            named = [positions[place] for place in places] if positions else places
+            margins = self._score_pairs(prompts, windows.states, expanded, show_progress, named)
+            margins = best_windows(margins, places, len(pairs))
+        else:
+            margins = self._score_pairs(prompts, states, pairs, show_progress, positions)
+        self.stats.add(pairs_scored=len(pairs))
+        return margins
+
+    def _score_pairs(
+        self,
+        prompts: Sequence[Prompt],
+        states: PassageStates,
+        pairs: Sequence[PairIndex],
+        show_progress: bool | None,
+        positions: Sequence[int] | None,
+    ) -> list[float]:
+        """As `score_states`, where every passage is one window."""
         with (
             compiler_errors(),
             progress_bar(
                 len(pairs), label="score", unit="pairs", show=show_progress
             ) as on_progress,
         ):
-            margins = self._scorer.score(
+            return self._scorer.score(
                 prompts,
                 states,
                 pairs,
@@ -208,8 +252,6 @@ class Pipeline:
                 on_progress=on_progress,
                 on_split=self._count_split,
             )
-        self.stats.add(pairs_scored=len(pairs))
-        return margins
 
     def warm_up(self, num_candidates: int, num_queries: int, instruction: str, ratio: int) -> None:
         """Runs forward passes of the shapes that requests will have; counts nothing."""
@@ -302,11 +344,9 @@ class Pipeline:
         prompt_ids = [self.prompt(query, instruction) for query in prompts]
         margins = [0.0] * len(pairs)
         documents = list(wanted)
-        block = self._passages_in_a_block(ratio)
-        for start in range(0, len(documents), block):
-            texts = documents[start : start + block]
+        for texts in self._blocks(documents, ratio):
             states = self.encode(
-                texts, ratio, _UNRECORDED, show_progress, store_on=self.model.device
+                texts, ratio, self._unrecorded, show_progress, store_on=self.model.device
             )
             positions = [position for text in texts for position in wanted[text]]
             indices = [
@@ -321,6 +361,24 @@ class Pipeline:
                 margins[position] = margin
         self.stats.add(passages_reused=len(pairs) - len(documents))
         return margins
+
+    def _blocks(self, documents: Sequence[str], ratio: int) -> Iterator[list[str]]:
+        """Yields documents whose states are in memory together."""
+        most = self._passages_in_a_block(ratio)
+        block: list[str] = []
+        num_windows = 0
+        for text in documents:
+            windows = 1
+            if self.options.long_documents == "windows":
+                # Estimated without tokenizing; a token rarely has less than a character.
+                windows += len(text) // self.options.max_length
+            if block and num_windows + windows > most:
+                yield block
+                block, num_windows = [], 0
+            block.append(text)
+            num_windows += windows
+        if block:
+            yield block
 
     def _passages_in_a_block(self, ratio: int) -> int:
         slots = num_slots(self.options.max_length, ratio)

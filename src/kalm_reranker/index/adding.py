@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from kalm_reranker.errors import DataFileError, InvalidOptionError
+from kalm_reranker.encoding.windows import num_windows
+from kalm_reranker.errors import DataFileError, InvalidOptionError, InvalidTextError, shown
 from kalm_reranker.index.report import AddReport
 from kalm_reranker.index.sources.record import Record, SourceProblem
 from kalm_reranker.model.pooling import num_slots
@@ -32,6 +33,7 @@ _FIRST_BLOCK = 32  # passages
 _LARGEST_BLOCK = 8_192
 _BLOCK_STATES_BYTES = 256 * 2**20  # of the longest possible passages
 _BLOCK_TEXT_BYTES = 16 * 2**20
+_MOST_STATES_BYTES = 999_000_000  # of a passage: SQLite's rows end at 10**9 bytes
 
 
 @dataclass(slots=True)
@@ -64,6 +66,12 @@ class Adder:
         states_bytes = longest * header.width * reranker.dtype.itemsize
         self._largest_block = max(1, min(_LARGEST_BLOCK, _BLOCK_STATES_BYTES // states_bytes))
         self._block = min(_FIRST_BLOCK, self._largest_block)
+        self._largest_text = _BLOCK_TEXT_BYTES
+        if header.provenance.window is not None:
+            # Passages have no longest length then; a token rarely has less than a character.
+            windows = _BLOCK_STATES_BYTES // states_bytes
+            fitting = windows * header.provenance.max_length
+            self._largest_text = max(1, min(_BLOCK_TEXT_BYTES, fitting))
 
     def add(
         self,
@@ -82,6 +90,7 @@ class Adder:
 
         Raises:
             DataFileError: A record cannot be used and `on_error` is "raise".
+            InvalidTextError: The states of one passage are more than a store can keep.
             NonFiniteScoreError: The model overflowed.
             StoreWriteError: The store cannot be written.
         """
@@ -112,7 +121,7 @@ class Adder:
                     continue
                 block.append(record)
                 text_bytes += len(record.text)
-                if len(block) >= self._block or text_bytes >= _BLOCK_TEXT_BYTES:
+                if len(block) >= self._block or text_bytes >= self._largest_text:
                     yield block
                     block, text_bytes = [], 0
         except DataFileError:
@@ -163,6 +172,11 @@ class Adder:
         vectors = None if self._dense is None else self._dense.encode_passages(texts)
         report.encode_s += time.perf_counter() - start
         report.truncated += sum(states.truncated)
+        window = header.provenance.window
+        if window is not None:
+            split = [num_windows(count, window) for count in states.token_counts if count > window]
+            report.split += len(split)
+            report.windows += sum(split)
         report.num_tokens += sum(states.token_counts)
         start = time.perf_counter()
         check_finite_slots(states.slots)
@@ -170,6 +184,14 @@ class Adder:
         position, encoded = 0, []
         for index, item in enumerate(items):
             end = position + states.slot_counts[index]
+            if (end - position) * rows.shape[1] > _MOST_STATES_BYTES:
+                raise InvalidTextError(
+                    f"The states of passage {shown(item.passage.id)} take "
+                    f"{(end - position) * rows.shape[1]:,} bytes ({states.token_counts[index]:,} "
+                    f"tokens); an index keeps at most {_MOST_STATES_BYTES:,} of a passage.",
+                    hint="Split the text into several passages, or choose a larger "
+                    "compression_ratio or a smaller codec for the index.",
+                )
             encoded.append(
                 EncodedPassage(
                     id=item.passage.id,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kalm_reranker import __version__
+from kalm_reranker.encoding.windows import check_window_ratio
 from kalm_reranker.errors import InvalidOptionError, StoreExistsError
 from kalm_reranker.model.pooling import check_ratio
 from kalm_reranker.options import UNSET, RatioOption
@@ -32,7 +33,7 @@ def new_header(
     """Returns the header of a new index.
 
     Args:
-        reranker: Its model, length limit and dtype are the index's.
+        reranker: Its model, length limit, choice for longer documents and dtype are the index's.
         compression_ratio: The base ratio; the reranker's, if not given.
         codec: How states are written; without loss for the reranker's dtype, if None.
         keep_text: Whether texts are kept.
@@ -40,12 +41,16 @@ def new_header(
         dense: The dense model, for vectors beside the states.
 
     Raises:
-        InvalidRatioError: The ratio is no positive integer or None.
+        InvalidRatioError: The ratio is no positive integer or None, or does not divide the length
+            of windows.
         InvalidOptionError: The codec or the language is unknown, or `keep_text` is no bool.
     """
     ratio = (
         reranker.compression_ratio if compression_ratio is UNSET else check_ratio(compression_ratio)
     )
+    window = reranker.provenance.window
+    if window is not None:
+        check_window_ratio(ratio, window)
     name = default_codec(reranker.dtype) if codec is None else codec_named(codec).name
     if not isinstance(keep_text, bool):
         raise InvalidOptionError(f"keep_text must be True or False; got {keep_text!r}.")

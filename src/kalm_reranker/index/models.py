@@ -85,8 +85,8 @@ class IndexModels:
         States of one index are all made in one dtype; scoring may take what the machine is fast at.
 
         Raises:
-            StatesMismatchError: It is not the model that made the states, or has another dtype or
-                length limit.
+            StatesMismatchError: It is not the model that made the states, or has another dtype,
+                length limit or choice for documents beyond it.
             CheckpointError: It cannot be found, fetched or used.
         """
         with self._lock:
@@ -157,5 +157,6 @@ class IndexModels:
             max_length=origin.max_length,
             compression_ratio=self._header.compression_ratio,
             special_tokens=origin.special_tokens,  # type: ignore[arg-type]
+            long_documents=origin.long_documents,  # type: ignore[arg-type]
             revision=self._header.revision if self._model is None else None,
         )

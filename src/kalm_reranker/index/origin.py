@@ -51,9 +51,9 @@ def check_same_encoding(header: StoreHeader, ours: Provenance, folder: Path) -> 
     """Refuses to add with other settings than the states that are there were made with.
 
     Raises:
-        StatesMismatchError: Another length limit or dtype.
+        StatesMismatchError: Another length limit, dtype, or choice for documents beyond the limit.
     """
-    for name in ("max_length", "dtype"):
+    for name in ("max_length", "dtype", "long_documents"):
         theirs, own = getattr(header.provenance, name), getattr(ours, name)
         if theirs != own:
             raise StatesMismatchError(

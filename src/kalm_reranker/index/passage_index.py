@@ -41,6 +41,7 @@ from kalm_reranker.index.sources.record import Source
 from kalm_reranker.options import (
     UNSET,
     EngineName,
+    LongDocuments,
     QuantizationName,
     RatioOption,
     Unset,
@@ -129,6 +130,7 @@ class PassageIndex:
         device: str | None = None,
         dtype: str | None = None,
         max_length: int | Unset = UNSET,
+        long_documents: LongDocuments | None = None,
     ) -> Self:
         """Makes an empty index.
 
@@ -147,23 +149,33 @@ class PassageIndex:
             hot_bytes: See `open`.
             device: As in `KaLMReranker`.
             dtype: As in `KaLMReranker`.
-            max_length: Tokens a passage is cut at; the checkpoint's own, if not given.
+            max_length: Tokens a passage is cut at, or of a window; the checkpoint's own, if not
+                given.
+            long_documents: As in `KaLMReranker`: "truncate", if not given, or "windows". It holds
+                for all that is ever added.
 
         Raises:
             StoreExistsError: There is an index already; with `exist_ok`, one made otherwise.
             StoreWriteError: The folder cannot be written.
             CheckpointError: The model cannot be found, fetched or used.
             InvalidOptionError: A setting is out of range.
+            InvalidRatioError: The ratio does not divide the length of windows.
             MissingExtraError: A dense model is asked for, and its library is not installed.
         """
         path = Path(checked_location(folder, "folder"))
         hot_bytes = check_bytes(hot_bytes, "hot_bytes")
         if isinstance(model, KaLMReranker):
-            refuse_settings(device=device, dtype=dtype, max_length=max_length)
+            refuse_settings(
+                device=device, dtype=dtype, max_length=max_length, long_documents=long_documents
+            )
             reranker = model
         else:
             reranker = KaLMReranker(
-                checked_location(model, "model"), device=device, dtype=dtype, max_length=max_length
+                checked_location(model, "model"),
+                device=device,
+                dtype=dtype,
+                max_length=max_length,
+                long_documents="truncate" if long_documents is None else long_documents,
             )
         if dense is not None:
             from kalm_reranker.search.dense_model import DenseModel
@@ -326,7 +338,8 @@ class PassageIndex:
 
         Raises:
             DataFileError: Input that cannot be used.
-            StatesMismatchError: The model, or its length limit or dtype, is another one.
+            StatesMismatchError: The model, or its length limit, dtype or choice for longer
+                documents, is another one.
             StoreBusyError: Another writer is at work for longer than `wait_s`.
             StoreWriteError: The disk is full or cannot be written.
         """
@@ -630,6 +643,7 @@ class PassageIndex:
     ) -> ScoringPlan:
         return plan_scoring(
             stored_ratio=self.header.compression_ratio,
+            window=self.header.provenance.window,
             default=self._settings.cascade,
             cascade=cascade,
             compression_ratio=compression_ratio,

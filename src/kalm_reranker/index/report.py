@@ -20,11 +20,13 @@ class AddReport:
         unchanged: Passages that are stored already, text and metadata; they were not encoded.
         metadata_updated: Passages whose metadata changed, but not their text; not encoded.
         truncated: Of the encoded ones, cut at the length limit.
+        split: Of the encoded ones, longer than the length limit and kept as several windows.
+        windows: The windows of those.
         num_problems: Records that could not be used.
         problems: The first 1,000 of them.
         notes: What else is to be known, in words; for example that BM25 could not be brought up to
             date, which searches will try again.
-        num_tokens: Tokens encoded.
+        num_tokens: Tokens encoded, in windows with what they repeat.
         encode_s: Seconds in the encoder, tokenisation and pooling included.
         store_s: Seconds in the store: codec, looking up what is there, writing.
         first_stage_s: Seconds that the first stage took to catch up.
@@ -36,6 +38,8 @@ class AddReport:
     unchanged: int = 0
     metadata_updated: int = 0
     truncated: int = 0
+    split: int = 0
+    windows: int = 0
     num_problems: int = 0
     problems: list[SourceProblem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -29,6 +29,7 @@ def plan_scoring(
     *,
     stored_ratio: int,
     default: CascadeSettings | None,
+    window: int | None = None,
     cascade: CascadeSettings | Unset | None = UNSET,
     compression_ratio: RatioOption = UNSET,
 ) -> ScoringPlan:
@@ -37,12 +38,14 @@ def plan_scoring(
     Args:
         stored_ratio: Ratio of the stored states.
         default: What the checkpoint wants.
+        window: Tokens of a window, which every ratio must divide; None where passages have one.
         cascade: What the caller wants; None is one pass.
         compression_ratio: One pass at this ratio.
 
     Raises:
         InvalidOptionError: Both a cascade and a ratio are asked for.
-        InvalidRatioError: A ratio is no multiple of the stored one, or the coarse one not coarser.
+        InvalidRatioError: A ratio is no multiple of the stored one, does not divide the length of
+            windows, or the coarse one is not coarser.
     """
     if compression_ratio is not UNSET:
         if not isinstance(cascade, Unset) and cascade is not None:
@@ -51,9 +54,11 @@ def plan_scoring(
                 "own.",
                 hint="Give one of them.",
             )
-        return ScoringPlan(ratio=_multiple(compression_ratio, stored_ratio, "compression_ratio"))
+        return ScoringPlan(
+            ratio=_multiple(compression_ratio, stored_ratio, window, "compression_ratio")
+        )
     if isinstance(cascade, Unset):
-        return _default_plan(stored_ratio, default)
+        return _default_plan(stored_ratio, default, window)
     if cascade is None:
         return ScoringPlan(ratio=stored_ratio)
     if not isinstance(cascade, CascadeSettings):
@@ -63,8 +68,8 @@ def plan_scoring(
         )
     fine = stored_ratio
     if cascade.fine_ratio is not None:
-        fine = _multiple(cascade.fine_ratio, stored_ratio, "cascade.fine_ratio")
-    coarse = _multiple(cascade.coarse_ratio, stored_ratio, "cascade.coarse_ratio")
+        fine = _multiple(cascade.fine_ratio, stored_ratio, window, "cascade.fine_ratio")
+    coarse = _multiple(cascade.coarse_ratio, stored_ratio, window, "cascade.coarse_ratio")
     if coarse <= fine:
         raise InvalidRatioError(
             f"cascade.coarse_ratio must be above the fine ratio {fine}; got {coarse}."
@@ -73,7 +78,9 @@ def plan_scoring(
     return ScoringPlan(ratio=fine, coarse_ratio=coarse, fine_count=count)
 
 
-def _default_plan(stored_ratio: int, default: CascadeSettings | None) -> ScoringPlan:
+def _default_plan(
+    stored_ratio: int, default: CascadeSettings | None, window: int | None
+) -> ScoringPlan:
     """The checkpoint's plan as far as the stored ratio allows it; it is no error if it does not."""
     if default is None:
         return ScoringPlan(ratio=stored_ratio)
@@ -82,20 +89,38 @@ def _default_plan(stored_ratio: int, default: CascadeSettings | None) -> Scoring
     if fine % stored_ratio:
         note = f"the cascade's fine ratio {fine} is no multiple of the stored {stored_ratio}"
         fine = stored_ratio
+    elif not _divides(fine, window):
+        note = f"the cascade's fine ratio {fine} does not divide windows of {window} tokens"
+        fine = stored_ratio
     if default.coarse_ratio % stored_ratio or default.coarse_ratio <= fine:
         reason = f"no cascade: its coarse ratio {default.coarse_ratio} cannot be had from {fine}"
+        return ScoringPlan(ratio=fine, note=reason)
+    if not _divides(default.coarse_ratio, window):
+        reason = (
+            f"no cascade: its coarse ratio {default.coarse_ratio} does not divide windows of "
+            f"{window} tokens"
+        )
         return ScoringPlan(ratio=fine, note=reason)
     return ScoringPlan(
         ratio=fine, coarse_ratio=default.coarse_ratio, fine_count=default.fine_count, note=note
     )
 
 
-def _multiple(ratio: RatioOption, stored_ratio: int, name: str) -> int:
+def _divides(ratio: int, window: int | None) -> bool:
+    return window is None or window % ratio == 0
+
+
+def _multiple(ratio: RatioOption, stored_ratio: int, window: int | None, name: str) -> int:
     wanted = check_ratio(ratio)
     if wanted % stored_ratio:
         raise InvalidRatioError(
             f"{name} must be a multiple of {stored_ratio}, the ratio the index was made with; "
             f"got {wanted}.",
             hint="Make another index at a finer ratio for it.",
+        )
+    if not _divides(wanted, window):
+        raise InvalidRatioError(
+            f"{name} must divide {window}, the tokens of a window in this index; got {wanted}.",
+            hint=f"Choose a multiple of {stored_ratio} that divides {window}.",
         )
     return wanted

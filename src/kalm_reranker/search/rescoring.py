@@ -114,10 +114,9 @@ class Rescorer:
         ranking: list[Scored] = []
         missing: tuple[int, ...] = ()
         damaged: tuple[Damage, ...] = ()
-        size = self._reader.passages_in(_BLOCK_BYTES, ratio)
-        for start in range(0, len(keys), size):
+        for block in self._reader.blocks(keys, _BLOCK_BYTES, ratio):
             with log.stage(f"read states r={ratio}") as counts:
-                read = self._reader.read(keys[start : start + size], ratio)
+                read = self._reader.read(block, ratio)
                 counts |= {
                     "passages": len(read.keys),
                     "hot": read.num_hot,

@@ -6,7 +6,13 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from kalm_reranker.encoding.provenance import Provenance
-from kalm_reranker.errors import DamagedStoreError, InvalidStoreError, shown
+from kalm_reranker.encoding.windows import check_long_documents
+from kalm_reranker.errors import (
+    DamagedStoreError,
+    InvalidOptionError,
+    InvalidStoreError,
+    shown,
+)
 
 FORMAT_VERSION = 1
 
@@ -60,7 +66,11 @@ class StoreHeader:
 
     def to_json(self) -> str:
         """Returns the header as JSON with sorted keys."""
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+        values = asdict(self)
+        if self.provenance.long_documents == "truncate":
+            # As before there was a choice, so that readers of then read it, and refuse the rest.
+            del values["provenance"]["long_documents"]
+        return json.dumps(values, ensure_ascii=False, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str, where: str) -> "StoreHeader":
@@ -75,9 +85,15 @@ class StoreHeader:
         except (ValueError, RecursionError) as error:
             raise DamagedStoreError(f"{where}: the header is no JSON: {error}.") from error
         read: dict[str, Any] = _checked(values, cls, where, "header")
-        read["provenance"] = Provenance(
-            **_checked(read["provenance"], Provenance, where, "provenance")
-        )
+        origin = {"long_documents": "truncate"} | read["provenance"]
+        read["provenance"] = Provenance(**_checked(origin, Provenance, where, "provenance"))
+        try:
+            check_long_documents(read["provenance"].long_documents)
+        except InvalidOptionError as error:
+            raise InvalidStoreError(
+                f"{where}: {error.message}",
+                hint="The store was written by another version of this software.",
+            ) from error
         if read["dense"] is not None:
             read["dense"] = DenseHeader(**_checked(read["dense"], DenseHeader, where, "dense"))
         return cls(**read)

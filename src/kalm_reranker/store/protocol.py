@@ -67,6 +67,13 @@ class PassageStore(Protocol):
         """Reads and checks the states of passages."""
         ...
 
+    def token_counts(self, keys: Sequence[int]) -> list[int]:
+        """Returns the tokens of each passage; 0 for one that is missing or damaged.
+
+        For plans of what to read together: unlike `read_states` it checks nothing.
+        """
+        ...
+
     def read_passages(self, keys: Sequence[int]) -> PassagesRead:
         """Reads and checks ids, texts and metadata of passages."""
         ...

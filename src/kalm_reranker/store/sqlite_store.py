@@ -179,6 +179,14 @@ class SQLiteStore(SQLiteFeed):
                     found[key] = states
         return StatesRead(found, tuple(missing), tuple(damaged))
 
+    def token_counts(self, keys: Sequence[int]) -> list[int]:
+        """Returns the tokens of each passage, unchecked; 0 for one that cannot be read."""
+        sql = "SELECT token_count FROM states WHERE key = ?"
+        with self._reading() as connection:
+            rows = [_row_or_damage(connection, sql, key) for key in keys]
+        counts = [row[0] if isinstance(row, tuple) else 0 for row in rows]
+        return [count if isinstance(count, int) else 0 for count in counts]
+
     def read_passages(self, keys: Sequence[int]) -> PassagesRead:
         """Reads and checks ids, texts and metadata of passages, in one snapshot."""
         found: dict[int, StoredPassage] = {}

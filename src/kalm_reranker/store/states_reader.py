@@ -1,7 +1,7 @@
 """Stored states as `PassageStates`, at any multiple of the base ratio, through the hot tier."""
 
 import threading
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kalm_reranker.encoding.states import PassageStates
+from kalm_reranker.encoding.windows import num_windows
 from kalm_reranker.errors import InvalidRatioError
 from kalm_reranker.model.pooling import check_ratio, num_slots
 from kalm_reranker.store.codecs import codec_named
@@ -71,12 +72,32 @@ class StatesReader:
         self._lock = threading.Lock()
         self._seen_change = store.last_change()  # the hot tier knows of all changes up to this
 
-    def passages_in(self, num_bytes: int, compression_ratio: int) -> int:
-        """Returns how many passages have their states in so many bytes, were all the longest."""
+    def blocks(
+        self, keys: Sequence[int], num_bytes: int, compression_ratio: int
+    ) -> Iterator[Sequence[int]]:
+        """Yields keys of passages whose states fit into so many bytes together, in order.
+
+        A passage that does not fit on its own is a block of its own.
+        """
         header = self._store.header
-        longest = num_slots(header.provenance.max_length, header.compression_ratio)
-        slots = longest + num_slots(header.provenance.max_length, compression_ratio)
-        return max(1, num_bytes // (slots * header.width * self._dtype.itemsize))
+        longest = header.provenance.max_length
+        window_bytes = (
+            header.width
+            * self._dtype.itemsize
+            * (num_slots(longest, header.compression_ratio) + num_slots(longest, compression_ratio))
+        )
+        most = max(1, num_bytes // window_bytes)  # windows, or passages, as if all were full
+        counts = [1] * len(keys)
+        if header.provenance.window is not None:
+            counts = [num_windows(count, longest) for count in self._store.token_counts(keys)]
+        start = windows = 0
+        for position, count in enumerate(counts):
+            if position > start and windows + count > most:
+                yield keys[start:position]
+                start, windows = position, 0
+            windows += count
+        if start < len(keys):
+            yield keys[start:]
 
     def read(self, keys: Sequence[int], compression_ratio: int | None = None) -> ReadStates:
         """Returns the states of passages.
