@@ -49,10 +49,15 @@ class Sound:
     def copy(self, folder, content):
         """Another copy of the index, with other bytes in its store."""
         if folder.exists():
-            shutil.rmtree(folder)
+            # Out of the way first: tantivy's threads may still write what the last search began.
+            old = folder.rename(folder.with_name(f"old-{next(_NUMBERS)}"))
+            shutil.rmtree(old, ignore_errors=True)
         shutil.copytree(self.folder, folder)
         (folder / STORE).write_bytes(content)
         return folder
+
+
+_NUMBERS = count()
 
 
 @contextmanager

@@ -178,7 +178,7 @@ def encode_under_a_limit(dtype: str, megabytes: int) -> str:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
 def test_a_real_lack_of_memory_makes_batches_smaller():
-    output = encode_under_a_limit("float32", 128)  # all at once would take some 300 MB
+    output = encode_under_a_limit("float32", 192)  # all at once would take some 300 MB
     assert output.count("memory ran out") == 1
     assert "encoded" in output
 
