@@ -6,6 +6,7 @@ import signal
 import sqlite3
 from contextlib import closing, contextmanager
 from functools import partial
+from itertools import count
 
 import pytest
 
