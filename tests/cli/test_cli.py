@@ -155,3 +155,19 @@ def test_models_lists_every_name(kalm):
     assert rows[0]["name"] == "pico"
     assert rows[0]["on_disk_bytes"] > 30e6
     assert rows[1]["hub_id"] == "KaLM-Embedding/KaLM-Reranker-V1-Nano"
+
+
+def test_rerank_reads_long_passages_in_windows(kalm):
+    late = "Bodies attract one another. " * 30 + DOCUMENTS[1]
+    options = ("--max-length", "64", "--json")
+    code, out, err = kalm("rerank", QUERY, DOCUMENTS[0], late, *options)
+    assert (code, json.loads(out.splitlines()[0])["corpus_id"]) == (0, 0)
+    assert "1 of 2 passages were cut at 64 tokens (--max-length); --long-documents windows" in err
+    code, out, err = kalm(
+        "rerank", QUERY, DOCUMENTS[0], late, *options, "--long-documents", "windows"
+    )
+    assert (code, json.loads(out.splitlines()[0])["corpus_id"]) == (0, 1)
+    assert err == "note: 1 of 2 passages were read in 4 windows of 64 tokens\n"
+    code, _, err = kalm("rerank", QUERY, late, "--long-documents", "both")
+    assert code == 1
+    assert "error: long_documents must be one of 'truncate', 'windows'; got 'both'" in err

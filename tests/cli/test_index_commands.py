@@ -167,3 +167,32 @@ def test_an_interrupted_add_says_what_is_kept(kalm, tmp_path, monkeypatch):
     code, out, err = kalm("index", "add", folder, "corpus.jsonl")
     assert (code, out) == (130, "")
     assert "interrupted in corpus.jsonl; the index holds 0 passages." in err
+
+
+def test_an_index_of_windows(kalm, tmp_path):
+    folder = str(tmp_path / "index")
+    options = ("--long-documents", "windows", "--max-length", "64", "--dtype", "float32")
+    code, _, err = kalm("index", "create", folder, *options)
+    assert code == 0
+    assert "passages read in windows of 64 tokens" in err
+    path = tmp_path / "long.jsonl"
+    late = "Bodies attract one another. " * 30 + LINES[0]["text"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in [{"id": "l", "text": late}]))
+    code, out, err = kalm("index", "add", folder, str(path))
+    assert (code, "1 added in" in out) == (0, True)
+    assert "1 of 1 passages are longer than the model's length limit" in err
+    assert "they are kept as 4 windows" in err
+    _, out, _ = kalm("index", "add", folder, str(path), "--json")
+    assert {k: json.loads(out)[k] for k in ("unchanged", "truncated", "split", "windows")} == {
+        "unchanged": 1,
+        "truncated": 0,
+        "split": 0,
+        "windows": 0,
+    }
+    assert json.loads(kalm("index", "info", folder, "--json")[1])["long_documents"] == "windows"
+    code, out, _ = kalm("search", folder, "capital of China?", "--json")
+    assert code == 0
+    code, _, err = kalm("index", "create", str(tmp_path / "x"), *options[:2], "--max-length", "63")
+    assert code == 1
+    assert "error: compression_ratio must divide max_length" in err
+    assert "hint: " in err

@@ -56,20 +56,23 @@ class Reference:
     @torch.inference_mode()
     def encode(self, documents: list[str], *, max_length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Unpooled states [P, S, D] and mask [P, S] of one padded batch."""
-        batch = self.tokenizer(
+        ids = self.tokenizer(
             [f"<Document>: {document}" for document in documents],
             add_special_tokens=False,
             truncation=True,
             max_length=max_length,
-            padding=True,
-            return_tensors="pt",
-        )
+        )["input_ids"]
+        return self.encode_ids(ids)
+
+    @torch.inference_mode()
+    def encode_ids(self, ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `encode`, of encoder inputs."""
+        batch = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt")
         states = self.model.get_encoder()(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
         ).last_hidden_state
         return states, batch["attention_mask"].bool()
 
-    @torch.inference_mode()
     def margins(
         self,
         pairs: list[tuple[str, str]],
@@ -81,10 +84,37 @@ class Reference:
         query_max_length: int = 512,
         batch_size: int = 32,
     ) -> list[float]:
+        ids = self.tokenizer(
+            [f"<Document>: {document}" for _, document in pairs],
+            add_special_tokens=False,
+            truncation=True,
+            max_length=max_length,
+        )["input_ids"]
+        return self.margins_of_ids(
+            [(query, document) for (query, _), document in zip(pairs, ids, strict=True)],
+            ratio=ratio,
+            system=system,
+            instruction=instruction,
+            query_max_length=query_max_length,
+            batch_size=batch_size,
+        )
+
+    @torch.inference_mode()
+    def margins_of_ids(
+        self,
+        pairs: list[tuple[str, list[int]]],
+        *,
+        ratio: int | None,
+        system: str = SYSTEM,
+        instruction: str = INSTRUCTION,
+        query_max_length: int = 512,
+        batch_size: int = 32,
+    ) -> list[float]:
+        """As `margins`, of queries and encoder inputs."""
         margins: list[float] = []
         for start in range(0, len(pairs), batch_size):
             batch = pairs[start : start + batch_size]
-            states, mask = self.encode([document for _, document in batch], max_length=max_length)
+            states, mask = self.encode_ids([document for _, document in batch])
             slots, slot_mask = mean_of_chunks(states, mask, ratio)
             prompts = self.tokenizer(
                 [

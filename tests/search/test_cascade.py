@@ -73,3 +73,24 @@ def test_the_caller_decides():
 def test_what_the_caller_cannot_have(wanted, error, message):
     with pytest.raises(error, match=message):
         plan_scoring(stored_ratio=2, default=None, **wanted)
+
+
+def test_ratios_that_do_not_divide_windows_are_left_or_refused():
+    default = OFFICIAL_CASCADE
+    assert plan_scoring(stored_ratio=4, default=default, window=1024) == plan_scoring(
+        stored_ratio=4, default=default
+    )
+    plan = plan_scoring(stored_ratio=4, default=default, window=1000)
+    assert (plan.ratio, plan.coarse_ratio) == (4, None)
+    assert plan.note == "no cascade: its coarse ratio 32 does not divide windows of 1000 tokens"
+    plan = plan_scoring(stored_ratio=2, default=cascade(10, 8), window=20)
+    assert (plan.ratio, plan.coarse_ratio) == (2, 10)
+    assert plan.note == "the cascade's fine ratio 8 does not divide windows of 20 tokens"
+    assert plan_scoring(stored_ratio=4, default=None, window=1000, compression_ratio=8).ratio == 8
+    for wanted in (
+        {"compression_ratio": 16},
+        {"cascade": cascade(16, None)},
+        {"cascade": cascade(40, 16)},
+    ):
+        with pytest.raises(InvalidRatioError, match=r"must divide 1000, the tokens .*; got 16"):
+            plan_scoring(stored_ratio=4, default=None, window=1000, **wanted)

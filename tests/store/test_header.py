@@ -1,18 +1,34 @@
 """The header of a store: what it must hold, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from kalm_reranker.errors import DamagedStoreError, InvalidStoreError
 from kalm_reranker.store.header import DenseHeader, StoreHeader
-from tests.store.headers import a_header
+from tests.store.headers import a_header, a_provenance
 
 
 @pytest.mark.parametrize("dense", [None, DenseHeader(model="m", fingerprint="f", width=3)])
 def test_a_header_comes_back_as_it_was(dense):
     header = a_header(dense=dense, revision="é\n", keep_text=False)
     assert StoreHeader.from_json(header.to_json(), "here") == header
+
+
+def test_a_header_of_before_windows_is_one_that_truncates():
+    values = json.loads(a_header().to_json())
+    assert "long_documents" not in values["provenance"]  # so older readers read it, too
+    assert StoreHeader.from_json(json.dumps(values), "here").provenance.window is None
+
+
+def test_a_header_of_windows_says_so():
+    origin = replace(a_provenance(), long_documents="windows")
+    header = a_header(provenance=origin)
+    assert json.loads(header.to_json())["provenance"]["long_documents"] == "windows"
+    again = StoreHeader.from_json(header.to_json(), "here")
+    assert again == header
+    assert again.provenance.window == 1024
 
 
 def changed(change):
@@ -39,6 +55,8 @@ def changed(change):
         (lambda v: v.update(dense="m"), r"dense has a wrong type"),
         (lambda v: v["dense"].update(width=None), r"dense.width has a wrong type"),
         (lambda v: v["provenance"].update(max_length=0), r"max_length must be positive"),
+        (lambda v: v["provenance"].update(long_documents=1), r"long_documents has a wrong type"),
+        (lambda v: v["provenance"].update(long_documents="x"), r"'truncate', 'windows'; got 'x'"),
     ],
 )
 def test_other_headers_are_refused(change, message):
