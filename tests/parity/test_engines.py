@@ -1,5 +1,7 @@
 """Contract 1 for every execution: margins through stored states, with and without the cache."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +114,30 @@ def test_requests_of_several_queries_share_batches(checkpoints):
         requests = [(query, states) for query in queries]
         margins = [pair.margin for scored in reranker.score_many(requests) for pair in scored]
         assert_close(np.array(margins), expected, bound)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("clang++") is None,
+    reason="PyTorch compiles CPU code with a C++ compiler; there is none",
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_compiled_margins_from_states(checkpoints, monkeypatch, tmp_path, dtype):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()
+    directory = checkpoints["grouped"]
+    texts, queries = [*documents(57), *documents(3, longest=300)], QUERIES
+    pairs = [(query, text) for query in queries for text in texts]
+    for cache_bytes in CACHE_BYTES.values():
+        reranker = KaLMReranker(
+            directory, dtype=dtype, engine="compiled", prefix_cache_bytes=cache_bytes
+        )
+        ours = stored_margins(reranker, queries, texts, 4)
+        if dtype == "float32":
+            assert_close(ours, *float32_bound(directory, pairs, ratio=4))
+            continue
+        exact = np.array(reference(directory).margins(pairs, ratio=4))
+        theirs = np.array(reference(directory, dtype=torch.bfloat16).margins(pairs, ratio=4))
+        our_error, their_error = np.abs(ours - exact), np.abs(theirs - exact)
+        assert our_error.max() <= 2 * their_error.max(), (our_error.max(), their_error.max())
+        assert our_error.mean() <= 2 * their_error.mean(), (our_error.mean(), their_error.mean())
