@@ -1,10 +1,14 @@
 """The `kalm` command, in this process; tests/end_to_end runs it as users do."""
 
 import json
+import os
+import sys
+from contextlib import suppress
 
 import pytest
 
 from kalm_reranker import __version__
+from kalm_reranker.cli.main import main
 
 QUERY = "What is the capital of China?"
 DOCUMENTS = ["Gravity attracts bodies toward one another.", "The capital of China is Beijing."]
@@ -171,3 +175,25 @@ def test_rerank_reads_long_passages_in_windows(kalm):
     code, _, err = kalm("rerank", QUERY, late, "--long-documents", "both")
     assert code == 1
     assert "error: long_documents must be one of 'truncate', 'windows'; got 'both'" in err
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"OMP_WAIT_POLICY": "passive"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+        ({"GOMP_SPINCOUNT": "5"}, {"GOMP_SPINCOUNT": "5"}),
+    ],
+)
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch, given, expected):
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    # What the command adds is taken back after the test.
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(sys, "argv", ["kalm", "--version"])
+    with suppress(SystemExit):
+        main()
+    assert {name: os.environ[name] for name in names if name in os.environ} == expected

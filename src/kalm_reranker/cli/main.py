@@ -67,6 +67,7 @@ def _common(
 
 def main() -> None:
     """Runs the command line; the process ends with 0, 1 (an error), 2 (usage) or 130 (Ctrl-C)."""
+    _let_waiting_threads_sleep()
     try:
         try:
             app(prog_name="kalm")
@@ -88,6 +89,16 @@ def main() -> None:
         typer.echo(f"error: writing the result failed: {error.strerror or error}", err=True)
         _drop_output()
         sys.exit(_EXIT_ERROR)
+
+
+def _let_waiting_threads_sleep() -> None:
+    """Tells OpenMP, before PyTorch is imported, that a thread without work gives up its core.
+
+    Threads that spin instead are some percent faster on an idle machine; beside one busy process
+    they take 2 to 5 times as long (docs/performance.md).
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 def _drop_output() -> None:
