@@ -215,3 +215,15 @@ def test_progress_bars_go_to_stderr(pico, capfd, show):
 def test_no_progress_bar_without_a_terminal(pico, capfd):
     pico.rank(QUERY, [f"document {i}" for i in range(250)])
     assert capfd.readouterr().err == ""
+
+
+def test_warm_up_counts_nothing_and_changes_no_score():
+    reranker = KaLMReranker("pico", dtype="float32")
+    states = reranker.encode(DOCUMENTS)
+    before, expected = reranker.stats.as_dict(), reranker.score(QUERY, states)
+    counted = reranker.stats.as_dict()
+    assert reranker.warm_up(num_candidates=3, num_queries=2) > 0
+    assert reranker.stats.as_dict() == counted != before
+    assert reranker.score(QUERY, states) == expected
+    with pytest.raises(InvalidOptionError, match="num_candidates must be a positive integer"):
+        reranker.warm_up(num_candidates=0)

@@ -107,6 +107,19 @@ class Pipeline:
         Raises:
             InvalidTextError: The prompt is longer than the model can read.
         """
+        prompt, truncated = self._tokenized_prompt(query, instruction)
+        is_merged = self.cache is not None and not prompt.prefix
+        self.stats.add(
+            queries=1, queries_truncated=int(truncated), prefix_mismatches=int(is_merged)
+        )
+        if truncated:
+            logger.info(
+                "a query was cut at query_max_length=%d tokens", self.options.query_max_length
+            )
+        return prompt
+
+    def _tokenized_prompt(self, query: str, instruction: str) -> tuple[Prompt, bool]:
+        """Returns the decoder input for a query, and whether the query was cut; counts nothing."""
         options = self.options
         ids, truncated = self.tokenizer.encode_prompt(
             query,
@@ -114,16 +127,13 @@ class Pipeline:
             system_instruction=options.system_instruction,
             query_max_length=options.query_max_length,
         )
-        self.stats.add(queries=1, queries_truncated=int(truncated))
-        if truncated:
-            logger.info("a query was cut at query_max_length=%d tokens", options.query_max_length)
         longest = self.model.config.decoder.max_positions
         if len(ids) > longest:
             raise InvalidTextError(
                 f"The prompt has {len(ids)} tokens; the model reads at most {longest}.",
                 hint="Shorten the instruction: queries are cut, instructions are not.",
             )
-        return Prompt(tuple(ids), self._prefix(ids, instruction))
+        return Prompt(tuple(ids), self._prefix(ids, instruction)), truncated
 
     def _prefix(self, ids: Sequence[int], instruction: str) -> tuple[int, ...]:
         """Returns the part of a prompt that is kept per passage, if the prompt begins with it."""
@@ -133,10 +143,8 @@ class Pipeline:
             instruction=instruction, system_instruction=self.options.system_instruction
         )
         # The query follows, and may have merged with the prefix's last characters.
-        if len(prefix) < len(ids) and tuple(ids[: len(prefix)]) == prefix:
-            return prefix
-        self.stats.add(prefix_mismatches=1)
-        return ()
+        begins = len(prefix) < len(ids) and tuple(ids[: len(prefix)]) == prefix
+        return prefix if begins else ()
 
     def encode(
         self,
@@ -271,18 +279,15 @@ class Pipeline:
         )
         if isinstance(self.forward, CompiledForward):
             self.forward.warming_up(True)
-        stats, self.stats = self.stats, RerankerStats()
+        pairs = [(0, index) for index in range(num_candidates)]
         try:
-            for doubling in range(num_queries):
-                query = "word " * (6 << doubling)
-                prompts = [self.prompt(query, instruction)]
-                pairs = [(0, index) for index in range(num_candidates)]
-                self.score_states(prompts, states, pairs, False)
-                # Without the cache as well: passages that come as text have no identity.
-                whole = [Prompt(prompts[0].ids)]
-                self.score_states(whole, states, pairs, False)
+            with compiler_errors():
+                for doubling in range(num_queries):
+                    prompt, _ = self._tokenized_prompt("word " * (6 << doubling), instruction)
+                    # Without the cache as well: passages that come as text have no identity.
+                    for kind in (prompt, Prompt(prompt.ids)):
+                        self._scorer.score([kind], states, pairs)
         finally:
-            self.stats = stats
             if isinstance(self.forward, CompiledForward):
                 self.forward.warming_up(False)
         if self.cache is not None:
