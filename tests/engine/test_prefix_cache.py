@@ -9,7 +9,8 @@ import torch
 from kalm_reranker import KaLMReranker
 from kalm_reranker.engine.key_value_arena import ROWS
 from kalm_reranker.engine.prefix_cache import PrefixCache
-from kalm_reranker.errors import InvalidOptionError
+from kalm_reranker.errors import InvalidOptionError, NonFiniteScoreError, OutOfMemoryError
+from kalm_reranker.model import softmax_attention
 
 DOCUMENTS = [
     "The capital of China is Beijing.",
@@ -62,6 +63,48 @@ def test_an_identical_request_has_identical_bits_whatever_was_dropped_between(wi
     cache_of(reranker).clear()
     margins(reranker, QUERIES[0], states[[3]])  # held again, and alone
     assert margins(reranker, QUERIES[0], states) == first
+
+
+def kept(reranker, states, query) -> list[torch.Tensor]:
+    """Keys and values [L, 2, R, G, K] that are kept of each passage after a query."""
+    margins(reranker, query, states)
+    cache = cache_of(reranker)
+    entries = {identity: entry for (_, (identity, _)), entry in cache._entries.items()}
+    return [
+        cache._arena._data[:, :, entry.blocks].flatten(2, 3)[:, :, : entry.num_rows].clone()
+        for entry in (entries[identity] for identity in states.identities)
+    ]
+
+
+@pytest.mark.parametrize("engine", ["eager", "auto"])
+@pytest.mark.parametrize("most_score_bytes", [None, 2**17])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_is_kept_of_a_passage_does_not_depend_on_its_company(
+    monkeypatch, engine, dtype, most_score_bytes
+):
+    # Passages of a slot or two, whose products have few rows; and groups whose attention scores
+    # are too many for the kernel that takes those of one passage.
+    if most_score_bytes is not None:
+        monkeypatch.setattr(softmax_attention, "_MOST_SCORE_BYTES", most_score_bytes)
+    reranker = KaLMReranker("pico", dtype=dtype, engine=engine)
+    states = reranker.encode(["a", "", *QUERIES, *DOCUMENTS], compression_ratio=8)
+    assert min(states.slot_counts) == 1
+    together = kept(reranker, states, QUERIES[0])
+    for number, keys_values in enumerate(together):
+        cache_of(reranker).clear()
+        (alone,) = kept(reranker, states[[number]], QUERIES[0])
+        assert torch.equal(alone, keys_values), number
+
+
+def test_damaged_states_harm_no_other_passage(reranker):
+    # NaN behind a mask is NaN all the same, so it must not lie where padding is read.
+    states = reranker.encode(DOCUMENTS)
+    expected = margins(reranker, QUERIES[0], states)
+    damaged = reranker.encode(["too short to fill its last block"])
+    damaged.slots[:] = torch.nan
+    with pytest.raises(NonFiniteScoreError):
+        margins(reranker, QUERIES[0], damaged)
+    assert margins(reranker, QUERIES[0], states) == expected
 
 
 def test_another_instruction_or_ratio_is_another_entry(reranker, without):
@@ -203,3 +246,12 @@ def test_unwritten_memory_never_reaches_a_margin(monkeypatch, without):
 def test_bad_budgets_are_refused(value):
     with pytest.raises(InvalidOptionError, match="prefix_cache_bytes must be a whole number"):
         KaLMReranker("pico", prefix_cache_bytes=value)
+
+
+@pytest.mark.parametrize("value", [2**60, 2**70])
+def test_a_budget_beyond_all_memory_is_refused(value):
+    with pytest.raises(
+        OutOfMemoryError, match=f"cannot reserve {value:,} bytes on 'cpu'"
+    ) as raised:
+        KaLMReranker("pico", prefix_cache_bytes=value)
+    assert "smaller prefix_cache_bytes" in str(raised.value)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kalm_reranker.errors import OutOfMemoryError
 from kalm_reranker.model.attention import Attention
 from kalm_reranker.model.config import StackConfig
 
@@ -23,9 +24,12 @@ class KeyValueArena:
 
     Args:
         config: Of the decoder.
-        num_bytes: Most bytes to reserve.
+        num_bytes: Most bytes of blocks to reserve; two blocks for padding come on top.
         device: Where.
         dtype: Of keys and values.
+
+    Raises:
+        OutOfMemoryError: There is not as much memory.
     """
 
     def __init__(
@@ -34,18 +38,19 @@ class KeyValueArena:
         heads, width = config.num_key_value_heads, config.head_width
         self.row_bytes = 2 * config.num_layers * heads * width * dtype.itemsize
         self.num_blocks = num_bytes // (self.row_bytes * ROWS)
-        # One block more, where padding is written to and read from.
-        self._data = torch.empty(
-            config.num_layers,
-            2,
-            self.num_blocks + 1,
-            ROWS,
-            heads,
-            width,
-            device=device,
-            dtype=dtype,
-        )
-        self.clear(self.num_blocks)
+        # Two blocks more: padding is written to the first and read from the last, which stays zero.
+        # In one block, NaN of damaged states would reach every passage that is read with padding.
+        self._discarded, self._zeros = self.num_blocks, self.num_blocks + 1
+        shape = (config.num_layers, 2, self.num_blocks + 2, ROWS, heads, width)
+        try:
+            self._data = torch.empty(shape, device=device, dtype=dtype)
+        except (MemoryError, RuntimeError) as error:  # RuntimeError: also a size beyond 64 bits
+            raise OutOfMemoryError(
+                f"The prefix cache cannot reserve {num_bytes:,} bytes on {str(device)!r}: "
+                f"{str(error).partition(chr(10))[0]}",
+                hint="Give a smaller prefix_cache_bytes; 0 keeps nothing.",
+            ) from error
+        self.clear(self._zeros)
 
     @property
     def device(self) -> torch.device:
@@ -66,7 +71,7 @@ class KeyValueArena:
         """Returns the rows [padded_to] of a passage's positions; padding has a block of its own."""
         places = torch.arange(num_rows)
         table = torch.tensor(blocks)
-        rows = torch.full((padded_to,), self.num_blocks * ROWS)
+        rows = torch.full((padded_to,), self._discarded * ROWS)
         rows[:num_rows] = table[places // ROWS] * ROWS + places % ROWS
         return rows
 
@@ -81,7 +86,7 @@ class KeyValueArena:
             num_prompt_tokens: Prompt tokens among them.
         """
         longest = max(map(len, passages))
-        table = torch.full((len(passages), longest), self.num_blocks)
+        table = torch.full((len(passages), longest), self._zeros)
         for row, blocks in zip(table.unbind(), passages, strict=True):
             row[: len(blocks)] = torch.tensor(blocks)
         num_keys = longest * ROWS

@@ -5,10 +5,11 @@ the passage, but not on the query, and so do the passage's own keys and values i
 a fixed instruction both are functions of the passage. With them kept, a query costs the forward
 pass of its own tokens alone.
 
-Passages are read in groups whose attention has one width, which depends on the passage alone. The
-rows of a matrix product do not depend on each other, so a passage's keys and values are the same
-numbers whatever the request was that first needed them, and however often they were dropped and
-computed again (tests/engine/test_prefix_cache.py asks for the bits).
+Passages are read in groups whose attention has one width and one kernel, which depend on the
+passage alone, and by products of some rows at least, since those of few rows take other kernels.
+On a CPU the rows of a product do not depend on each other then, so a passage's keys and values are
+the same numbers whatever the request was that first needed them, and however often they were
+dropped and computed again (tests/engine/test_prefix_cache.py asks for the bits).
 """
 
 import threading
@@ -18,12 +19,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kalm_reranker.engine.batches import padded_width, slots_in_runs
 from kalm_reranker.engine.key_value_arena import ROWS, CachedContext, KeyValueArena
 from kalm_reranker.model.context import PassageSlots
 from kalm_reranker.model.reranker_model import RerankerModel
+from kalm_reranker.model.softmax_attention import most_as_alone
+
+# Slots that are projected together, at least: products of fewer rows are rounded otherwise.
+_FEWEST_ROWS = 16
 
 Prefix = tuple[int, ...]  # token ids
 _Key = tuple[Prefix, Hashable]
@@ -38,8 +43,8 @@ class PrefixCacheStats:
         used_bytes: Bytes of the passages it holds.
         num_passages: Passages it holds, each with one instruction.
         bytes_per_token: Of a prefix token, and of a slot.
-        hits: Pairs whose passage was held.
-        misses: Pairs whose passage had to be read first.
+        hits: Passages of forward passes that were held.
+        misses: Passages of forward passes that had to be read first.
         evictions: Passages dropped to make room.
     """
 
@@ -161,7 +166,7 @@ class PrefixCache:
             self._misses += len(missing)
         try:
             slots = {key: slots_of(pairs[key]) for key in missing}
-            for group in self._groups(slots):
+            for group in self._groups(len(prefix), slots):
                 read = self._read_group(prefix, [slots[key] for key in group])
                 entries.update(zip(group, read, strict=True))
                 with self._changed:
@@ -171,14 +176,23 @@ class PrefixCache:
             raise
         return entries
 
-    def _groups(self, slots: Mapping[_Key, Tensor]) -> Iterator[list[_Key]]:
+    def _groups(self, num_prompt: int, slots: Mapping[_Key, Tensor]) -> Iterator[list[_Key]]:
         """Yields passages that are read together: of one width, and not too many."""
         by_width: dict[int, list[_Key]] = {}
         for key, states in slots.items():
             by_width.setdefault(padded_width(len(states)), []).append(key)
-        for group in by_width.values():
-            for start in range(0, len(group), self._read_together):
-                yield group[start : start + self._read_together]
+        for width, group in by_width.items():
+            most = self._most_together(num_prompt, num_prompt + width)
+            for start in range(0, len(group), most):
+                yield group[start : start + most]
+
+    def _most_together(self, tokens: int, keys: int) -> int:
+        """Returns how many passages may be read together, by the tokens and keys of each."""
+        if self._arena.device.type != "cpu":
+            return self._read_together
+        model = self._model
+        heads = model.config.decoder.num_query_heads
+        return min(self._read_together, most_as_alone(heads, tokens, keys, model.dtype))
 
     def _read_group(self, prefix: Prefix, slots: Sequence[Tensor]) -> list[_Entry]:
         """Reads passages into new entries, in use."""
@@ -186,6 +200,8 @@ class PrefixCache:
         entries = self._allocate([len(prefix) + count for count in counts])
         try:
             rows = torch.cat(list(slots))
+            if len(rows) < _FEWEST_ROWS:
+                rows = nn.functional.pad(rows, (0, 0, 0, _FEWEST_ROWS - len(rows)))
             self._fill(
                 entries,
                 prefix,

@@ -41,6 +41,14 @@ def softmax_attention(
     )
 
 
+def most_as_alone(heads: int, tokens: int, keys: int, dtype: torch.dtype) -> int:
+    """Returns how many items of a shape a CPU computes together by the kernel that one alone takes.
+
+    With more of them their scores are too large for products. Kernels differ in rounding.
+    """
+    return max(1, _MOST_SCORE_BYTES // (heads * tokens * keys * dtype.itemsize))
+
+
 def _by_products(
     queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float
 ) -> Tensor:
