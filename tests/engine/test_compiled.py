@@ -138,3 +138,22 @@ def test_compiling_in_a_request_is_said_and_counted(monkeypatch, tmp_path, caplo
         compiled.predict([(QUERIES[0], text) for text in documents(3)])
     assert "compiles now, in a request; call warm_up()" in caplog.text
     assert compiled.stats.as_dict()["compiled_in_requests"] == 1
+
+
+@pytest.mark.slow
+@needs_a_compiler
+def test_requests_of_every_kind_can_be_compiled_in_one_process(monkeypatch, tmp_path):
+    # PyTorch compiles a function for eight kinds of arguments, and then no more.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()
+    compiled = KaLMReranker("pico", dtype="float32", engine="compiled")
+    plain = KaLMReranker("pico", dtype="float32", engine="eager")
+    alike, mixed = ["river", "stone"], documents(5)
+    for texts in (mixed, mixed[:1], alike, mixed[-1:]):
+        states = compiled.encode(texts)
+        got = [pair.margin for pair in compiled.score(QUERIES[0], states, return_margin=True)]
+        texts_alone = [(QUERIES[0], text) for text in texts]
+        expected = [pair.margin for pair in plain.predict(texts_alone, return_margin=True)]
+        np.testing.assert_allclose(got, expected, atol=1e-4)
+        got = [pair.margin for pair in compiled.predict(texts_alone, return_margin=True)]
+        np.testing.assert_allclose(got, expected, atol=1e-4)

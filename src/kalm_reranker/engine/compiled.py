@@ -38,6 +38,11 @@ _TOKEN_MULTIPLE = 8
 _KEY_MULTIPLE = 4 * ROWS
 _MOST_GRAPHS = 64
 
+# What one function may be compiled for, in the whole process. PyTorch's own limit is 8; a decoder
+# layer takes some 16 for each dtype: first and last layers, one pair and several, with and without
+# prefix, passages of one length and of several. Beyond the limit a request fails.
+_MOST_VARIANTS = 128
+
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -59,6 +64,8 @@ def compile_layers(model: RerankerModel) -> None:
         # PyTorch's compiler uses what PyTorch calls outdated; nobody here can change that.
         warnings.simplefilter("ignore", DeprecationWarning)
         importlib.import_module("torch._inductor.compile_fx")
+    settings: Any = importlib.import_module("torch._dynamo.config")
+    settings.cache_size_limit = max(settings.cache_size_limit, _MOST_VARIANTS)
     # Parameters are inputs of the code, so that layers share it.
     for layer in model.model.decoder.layers:
         layer.compile(dynamic=True, fullgraph=True)
