@@ -1,9 +1,10 @@
 """A decoder input, and how much of it other queries share."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prompt:
     """Token ids of a prompt.
 
@@ -16,7 +17,7 @@ class Prompt:
     ids: tuple[int, ...]
     prefix: tuple[int, ...] = ()
 
-    @property
+    @cached_property
     def rest(self) -> tuple[int, ...]:
-        """What follows the prefix."""
+        """What follows the prefix; always the same object, so that pairs are seen to share it."""
         return self.ids[len(self.prefix) :]
