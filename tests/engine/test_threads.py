@@ -50,8 +50,9 @@ def test_what_the_caller_says_counts(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     assert choose_threads(None) == (64, "set by OMP_NUM_THREADS")
     assert choose_threads(3) == (3, "asked for")
-    with pytest.raises(InvalidOptionError, match="threads must be a positive integer; got 0"):
-        choose_threads(0)
+    for wrong in (0, 10**12):
+        with pytest.raises(InvalidOptionError, match=f"from 1 to 4096; got {wrong}"):
+            choose_threads(wrong)
 
 
 UNSET = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")

@@ -18,6 +18,9 @@ _CGROUP = Path("/sys/fs/cgroup")
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+_MOST_THREADS = 4_096  # PyTorch would take more, and fail where they are needed
+
+
 class ChosenThreads(NamedTuple):
     """A number of threads and where it comes from, for `repr` and logs."""
 
@@ -29,10 +32,10 @@ def choose_threads(threads: int | None) -> ChosenThreads:
     """Returns the number asked for, or PyTorch's own where there are cores for it.
 
     Raises:
-        InvalidOptionError: It is no positive integer.
+        InvalidOptionError: It is no positive integer, or more than any machine has cores.
     """
     if threads is not None:
-        return ChosenThreads(check_count(threads, "threads"), "asked for")
+        return ChosenThreads(check_count(threads, "threads", largest=_MOST_THREADS), "asked for")
     current = torch.get_num_threads()
     for variable in _VARIABLES:
         if os.environ.get(variable):
