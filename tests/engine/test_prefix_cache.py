@@ -149,10 +149,14 @@ def test_the_budget_holds_and_the_oldest_go_first():
         assert 0 < stats.used_bytes <= stats.budget_bytes
         assert stats.evictions > 0
         assert stats.bytes_per_passage == stats.used_bytes / stats.num_passages
-    # What was used last is held.
+    # What was used last is held: batches go from long passages to short ones.
+    used = sorted(range(len(states)), key=lambda index: (-states.slot_counts[index], index))
     before = reranker.prefix_cache_stats
-    margins(reranker, "gravity", states[-3:])
-    assert reranker.prefix_cache_stats.hits >= before.hits
+    margins(reranker, "gravity", states[used[-3:]])
+    after = reranker.prefix_cache_stats
+    assert (after.hits, after.misses) == (before.hits + 3, before.misses)
+    margins(reranker, "gravity", states[used[:3]])
+    assert reranker.prefix_cache_stats.misses == before.misses + 3
 
 
 def test_a_passage_that_takes_too_much_of_the_budget_is_scored_without_it():
