@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple, NotRequired, TypedDict, overload
 
 import torch
@@ -195,8 +196,6 @@ class KaLMReranker:
         if token_budget is None:
             token_budget = default_token_budget(self.device)
         token_budget = check_count(token_budget, "token_budget")
-        if prefix_cache_bytes is None:
-            prefix_cache_bytes = default_prefix_cache_bytes(self.device)
         self.checkpoint: Checkpoint = resolve_checkpoint(
             model,
             revision=revision,
@@ -226,7 +225,7 @@ class KaLMReranker:
             batch_size=batch_size,
             token_budget=token_budget,
             deterministic=deterministic,
-            prefix_cache_bytes=check_bytes(prefix_cache_bytes, "prefix_cache_bytes"),
+            prefix_cache_bytes=check_bytes(prefix_cache_bytes or 0, "prefix_cache_bytes"),
             long_documents=long_documents,
         )
         tokenizer = RerankerTokenizer.from_file(
@@ -240,6 +239,9 @@ class KaLMReranker:
         loaded = load_model(
             config, self.checkpoint.weight_files, dtype=self.dtype, device=self.device
         )
+        if prefix_cache_bytes is None:  # a share of what the weights leave
+            share = default_prefix_cache_bytes(self.device)
+            options = replace(options, prefix_cache_bytes=share)
         if self.device.type == "cpu":
             apply_threads(self.threads)
         prepare_model(loaded, self.engine, self.quantization)
@@ -566,9 +568,10 @@ class KaLMReranker:
     def warm_up(self, *, num_candidates: int = 100, num_queries: int = 3) -> float:
         """Does now what would otherwise slow the first requests: compiling, and making kernels.
 
-        Scores queries of several lengths against made-up passages of the longest length. Servers
-        call this before they take requests; engine "compiled" says so in the log when it compiles
-        without it. What is compiled is kept between runs.
+        Encodes, and scores queries of several lengths against made-up passages: many, few of mixed
+        lengths, and one. Servers call this before they take requests; engine "compiled" says so
+        in the log when it compiles without it. What is compiled is kept between runs. `stats`
+        does not change; passages in the prefix cache may have to make room.
 
         Args:
             num_candidates: Passages a request will have.

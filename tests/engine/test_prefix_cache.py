@@ -1,5 +1,8 @@
 """The prefix cache: the same margins, under a byte budget, from any number of threads."""
 
+import pickle
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -259,3 +262,25 @@ def test_a_budget_beyond_all_memory_is_refused(value):
     ) as raised:
         KaLMReranker("pico", prefix_cache_bytes=value)
     assert "smaller prefix_cache_bytes" in str(raised.value)
+
+
+def test_states_from_another_process_are_never_taken_for_our_own(without):
+    # Both processes name what they encode, and neither knows of the other's names.
+    code = (
+        "import pickle, sys; from kalm_reranker import KaLMReranker;"
+        "states = KaLMReranker('pico', dtype='float32').encode(sys.argv[1:]);"
+        "sys.stdout.buffer.write(pickle.dumps(states))"
+    )
+    theirs = DOCUMENTS[2:4]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *theirs], capture_output=True, check=True, timeout=120
+    )
+    foreign = pickle.loads(done.stdout)
+    reranker = KaLMReranker("pico", dtype="float32")
+    ours = reranker.encode(DOCUMENTS[:2])
+    margins(reranker, QUERIES[0], ours)
+    np.testing.assert_allclose(
+        margins(reranker, QUERIES[0], foreign),
+        margins(without, QUERIES[0], without.encode(theirs)),
+        atol=1e-4,
+    )

@@ -92,13 +92,13 @@ def main() -> None:
 
 
 def _let_waiting_threads_sleep() -> None:
-    """Tells OpenMP, before PyTorch is imported, that a thread without work gives up its core.
+    """Tells OpenMP, before PyTorch is imported, that a thread without work soon gives up its core.
 
-    Threads that spin instead are some percent faster on an idle machine; beside one busy process
-    they take 2 to 5 times as long (docs/performance.md).
+    Threads that spin for long are 15% faster on an idle machine; beside one busy process they take
+    3 to 5 times as long (docs/performance.md).
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def _drop_output() -> None:

@@ -28,7 +28,8 @@ class PassageStates:
         compression_ratio: Tokens per slot, 1 for none.
         provenance: Where the states come from.
         identities: A value per passage that no other states have, by which an engine finds again
-            what it keeps of a passage; None where nothing is to be kept.
+            what it keeps of a passage; None where nothing is to be kept. The slots of states that
+            have identities must not be written to: what is kept would not change with them.
 
     Raises:
         InputError: The numbers of slots, tokens and passages do not fit together.

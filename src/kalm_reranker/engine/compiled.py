@@ -58,7 +58,7 @@ def keep_compiled_code() -> Path:
 
 
 def compile_layers(model: RerankerModel) -> None:
-    """Has the layers compiled when they first run; see `compiler_errors`."""
+    """Has the layers compiled when they first run; see `CompilerWatch`."""
     keep_compiled_code()
     with warnings.catch_warnings():
         # PyTorch's compiler uses what PyTorch calls outdated; nobody here can change that.
@@ -75,23 +75,55 @@ def compile_layers(model: RerankerModel) -> None:
         layer.add_attended = compiled  # type: ignore[method-assign]
 
 
-@contextmanager
-def compiler_errors() -> Iterator[None]:
-    """Turns errors of PyTorch's compiler, which arise where code first runs, into our own.
+class CompilerWatch:
+    """Says when PyTorch's compiler ran in a request, and turns its errors into our own.
 
-    Raises:
-        EngineError: The compiler failed.
+    Both arise where code first runs, not where it is prepared.
+
+    Args:
+        is_used: Whether anything is compiled at all.
+        on_compile: Called when something was compiled outside `warming_up`.
     """
-    try:
-        yield
-    except Exception as error:
-        # By name: importing the compiler to know its errors would cost a second at every start.
-        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise
-        raise EngineError(
-            f"engine 'compiled' cannot run here: {str(error).partition(chr(10))[0]}",
-            hint="It needs a C++ compiler on a CPU, and Triton on CUDA; or use engine='auto'.",
-        ) from error
+
+    def __init__(self, is_used: bool, on_compile: Callable[[], None]) -> None:
+        self._is_used = is_used
+        self._on_compile = on_compile
+        self.warming_up = False
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Watches a block.
+
+        Raises:
+            EngineError: The compiler failed.
+        """
+        before = self._num_compiled()
+        try:
+            yield
+        except Exception as error:
+            # By name: importing the compiler to know its errors would cost a second at every start.
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            raise EngineError(
+                f"engine 'compiled' cannot run here: {str(error).partition(chr(10))[0]}",
+                hint="It needs a C++ compiler on a CPU, and Triton on CUDA; or use engine='auto'.",
+            ) from error
+        compiled = self._num_compiled() - before
+        if compiled and not self.warming_up:
+            self._on_compile()
+            logger.warning(
+                "engine 'compiled' compiled %d functions in a request; call warm_up() before the "
+                "first one",
+                compiled,
+            )
+
+    def _num_compiled(self) -> int:
+        """Returns how many functions were compiled, or read from the folder, in this process."""
+        if not self._is_used:
+            return 0
+        return int(
+            importlib.import_module("torch._dynamo.utils").counters["stats"]["unique_graphs"]
+        )
 
 
 def fixed_shape(batch: PairBatch, pad_id: int = 0) -> PairBatch:
@@ -154,46 +186,19 @@ class CompiledForward:
         model: With layers that `compile_layers` prepared.
         yes_id: Token id of "yes".
         no_id: Token id of "no".
-        on_compile: Called when something is compiled that `warming_up` did not ask for.
     """
 
-    def __init__(
-        self,
-        model: RerankerModel,
-        yes_id: int,
-        no_id: int,
-        on_compile: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, model: RerankerModel, yes_id: int, no_id: int) -> None:
         self._eager = EagerForward(model, yes_id, no_id)
         self._device = model.device
         self._graphs: dict[tuple[Any, ...], _Graph] = {}
         self._pool: Any = None
-        self._has_run: set[str] = set()
-        self._is_warming_up = False
         self._lock = threading.Lock()
-        self._on_compile = on_compile
-
-    def warming_up(self, is_warming_up: bool) -> None:
-        """Says whether what is compiled now is compiled because somebody asked for it."""
-        self._is_warming_up = is_warming_up
 
     def __call__(self, batch: PairBatch) -> Tensor:
         """Returns logits [B, 2] of yes and no, float32, on the model's device."""
         with self._lock:
-            self._say_if_it_compiles(batch)
             return self._replay(batch) if self._device.type == "cuda" else self._eager(batch)
-
-    def _say_if_it_compiles(self, batch: PairBatch) -> None:
-        """Logs the first batch of a kind: its code is compiled, or read from the folder."""
-        kind = type(batch.context).__name__
-        if kind in self._has_run:
-            return
-        self._has_run.add(kind)
-        if not self._is_warming_up:
-            self._on_compile()
-            logger.warning(
-                "engine 'compiled' compiles now, in a request; call warm_up() before the first one"
-            )
 
     def _replay(self, batch: PairBatch) -> Tensor:
         """Runs the graph of the batch's shape, which is captured if there is none."""
@@ -205,7 +210,10 @@ class CompiledForward:
         if captured is None:
             if len(self._graphs) >= _MOST_GRAPHS:  # shapes outside any pattern: begin again
                 self._graphs.clear()
-            captured = self._graphs[key] = self._capture(wide)
+                self._pool = None  # it belonged to them
+            with torch.cuda.device(self._device):
+                captured = self._graphs[key] = self._capture(wide)
+            logger.info("captured a CUDA graph for %s", key)
         for static, given in zip(captured.inputs, inputs, strict=True):
             static.copy_(given)
         captured.graph.replay()
@@ -225,7 +233,8 @@ class CompiledForward:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Other threads may encode meanwhile: their allocations are not this capture's business.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             logits = self._eager(static)
         return _Graph(graph, inputs, logits)
 

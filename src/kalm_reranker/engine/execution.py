@@ -1,6 +1,5 @@
 """How a model is executed: chosen once, by name or by what the machine can do."""
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -92,22 +91,8 @@ def prepare_model(
 
 
 def make_forward(
-    model: RerankerModel,
-    engine: ChosenEngine,
-    yes_id: int,
-    no_id: int,
-    *,
-    on_compile: Callable[[], None],
+    model: RerankerModel, engine: ChosenEngine, yes_id: int, no_id: int
 ) -> EagerForward | CompiledForward:
-    """Returns what runs batches through a model that `prepare_model` prepared.
-
-    Args:
-        model: The model.
-        engine: The execution.
-        yes_id: Token id of "yes".
-        no_id: Token id of "no".
-        on_compile: Called when something is compiled in a request.
-    """
-    if engine.name == "compiled":
-        return CompiledForward(model, yes_id, no_id, on_compile)
-    return EagerForward(model, yes_id, no_id)
+    """Returns what runs batches through a model that `prepare_model` prepared."""
+    kind = CompiledForward if engine.name == "compiled" else EagerForward
+    return kind(model, yes_id, no_id)

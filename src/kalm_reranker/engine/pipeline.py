@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, count
+from itertools import accumulate
 
 import torch
 
@@ -12,7 +12,7 @@ from kalm_reranker.encoding.provenance import Provenance
 from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer
 from kalm_reranker.engine.batches import PairIndex
-from kalm_reranker.engine.compiled import CompiledForward, compiler_errors
+from kalm_reranker.engine.compiled import CompilerWatch
 from kalm_reranker.engine.execution import ChosenEngine, make_forward
 from kalm_reranker.engine.prefix_cache import PrefixCache
 from kalm_reranker.engine.prompt import Prompt
@@ -35,8 +35,6 @@ _SMALLEST_BLOCK = 64  # passages, however large their states
 # nobody waits for the checkpoint to be hashed.
 # Nothing is kept of them either.
 _UNRECORDED = Provenance(model_fingerprint="", template_version=0, max_length=0, dtype="")
-
-_IDENTITIES = count()  # of passages that were encoded here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,18 +80,14 @@ class Pipeline:
         self._unrecorded = replace(
             _UNRECORDED, max_length=options.max_length, long_documents=options.long_documents
         )
-        self.forward = make_forward(
-            model,
-            engine,
-            tokenizer.yes_id,
-            tokenizer.no_id,
-            on_compile=lambda: self.stats.add(compiled_in_requests=1),
+        self._watch = CompilerWatch(
+            engine.name == "compiled", lambda: self.stats.add(compiled_in_requests=1)
         )
         self.cache = None
         if options.prefix_cache_bytes:
             self.cache = PrefixCache(model, options.prefix_cache_bytes)
         self._scorer = PairScorer(
-            forward=self.forward,
+            forward=make_forward(model, engine, tokenizer.yes_id, tokenizer.no_id),
             device=model.device,
             dtype=model.dtype,
             max_items=options.max_items,
@@ -160,7 +154,7 @@ class Pipeline:
         windows, truncated = self._tokenized(texts)
         passages = [ids for parts in windows for ids in parts]
         with (
-            compiler_errors(),
+            self._watch(),
             progress_bar(
                 len(passages), label="encode", unit="passages", show=show_progress
             ) as on_progress,
@@ -183,7 +177,7 @@ class Pipeline:
             windows_encoded=sum(split),
         )
         counts = [sum(map(len, parts)) for parts in windows]
-        identities = None if provenance is self._unrecorded else [next(_IDENTITIES) for _ in texts]
+        identities = None if provenance is self._unrecorded else [object() for _ in texts]
         return PassageStates(slots, counts, truncated, ratio, provenance, identities)
 
     def _tokenized(self, texts: Sequence[str]) -> tuple[list[list[list[int]]], list[bool]]:
@@ -247,7 +241,7 @@ class Pipeline:
     ) -> list[float]:
         """As `score_states`, where every passage is one window."""
         with (
-            compiler_errors(),
+            self._watch(),
             progress_bar(
                 len(pairs), label="score", unit="pairs", show=show_progress
             ) as on_progress,
@@ -262,36 +256,47 @@ class Pipeline:
             )
 
     def warm_up(self, num_candidates: int, num_queries: int, instruction: str, ratio: int) -> None:
-        """Runs forward passes of the shapes that requests will have; counts nothing."""
-        config = self.model.config
-        tokens = self.options.max_length
-        slots = num_slots(tokens, ratio)
-        generator = torch.Generator().manual_seed(0)
-        states = PassageStates(
-            torch.randn(slots, config.encoder.hidden_width, generator=generator)
-            .to(self.model.dtype)
-            .repeat(num_candidates, 1),
-            [tokens] * num_candidates,
-            [False] * num_candidates,
-            ratio,
-            _UNRECORDED,
-            [("warm-up", index) for index in range(num_candidates)],
-        )
-        if isinstance(self.forward, CompiledForward):
-            self.forward.warming_up(True)
-        pairs = [(0, index) for index in range(num_candidates)]
+        """Runs the encoder, and forward passes of the shapes that requests will have."""
+        longest = self.options.max_length
+        made = [
+            self._made_up_states([longest] * num_candidates, ratio),
+            self._made_up_states([longest // (1 + index % 4) or 1 for index in range(8)], ratio),
+            self._made_up_states([longest], ratio),
+        ]
+        self._watch.warming_up = True
         try:
-            with compiler_errors():
+            with self._watch():
+                for tokens in (longest, 8):
+                    encode_passages(
+                        self.model,
+                        [[0] * tokens],
+                        ratio,
+                        max_items=1,
+                        token_budget=self.options.token_budget,
+                        store_on=self.model.device,
+                    )
                 for doubling in range(num_queries):
-                    prompt, _ = self._tokenized_prompt("word " * (6 << doubling), instruction)
+                    words = "word " * min(6 << doubling, self.options.query_max_length)
+                    prompt, _ = self._tokenized_prompt(words, instruction)
                     # Without the cache as well: passages that come as text have no identity.
                     for kind in (prompt, Prompt(prompt.ids)):
-                        self._scorer.score([kind], states, pairs)
+                        for states in made:
+                            pairs = [(0, index) for index in range(len(states))]
+                            self._scorer.score([kind], states, pairs)
         finally:
-            if isinstance(self.forward, CompiledForward):
-                self.forward.warming_up(False)
-        if self.cache is not None:
-            self.cache.clear()
+            self._watch.warming_up = False
+            if self.cache is not None:
+                for states in made:
+                    self.cache.forget([(name, ratio) for name in states.identities or ()])
+
+    def _made_up_states(self, lengths: Sequence[int], ratio: int) -> PassageStates:
+        """Returns states of passages of these lengths in tokens, as those of real texts."""
+        generator = torch.Generator().manual_seed(0)
+        rows = sum(num_slots(length, ratio) for length in lengths)
+        width = self.model.config.encoder.hidden_width
+        slots = torch.randn(rows, width, generator=generator).to(self.model.dtype)
+        uncut, names = [False] * len(lengths), [object() for _ in lengths]
+        return PassageStates(slots, lengths, uncut, ratio, self._unrecorded, names)
 
     def _count_split(self) -> None:
         self.stats.add(batches_split=1)
@@ -310,8 +315,9 @@ class Pipeline:
         margins: list[list[float]] = [[] for _ in prompts]
         alike: dict[Hashable, list[int]] = {}  # requests whose states can be joined
         for request, passages in enumerate(states):
-            kind = (passages.compression_ratio, passages.provenance, passages.slots.dtype)
-            alike.setdefault((*kind, passages.identities is None), []).append(request)
+            kind = (passages.compression_ratio, passages.provenance, passages.identities is None)
+            where = (passages.slots.dtype, passages.slots.device)
+            alike.setdefault((*kind, *where), []).append(request)
         for members in alike.values():
             distinct = {id(states[request]): states[request] for request in members}
             sizes = accumulate((len(passages) for passages in distinct.values()), initial=0)

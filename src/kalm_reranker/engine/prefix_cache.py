@@ -23,12 +23,16 @@ from torch import Tensor, nn
 
 from kalm_reranker.engine.batches import padded_width, slots_in_runs
 from kalm_reranker.engine.key_value_arena import ROWS, CachedContext, KeyValueArena
+from kalm_reranker.errors import EngineError
 from kalm_reranker.model.context import PassageSlots
 from kalm_reranker.model.reranker_model import RerankerModel
 from kalm_reranker.model.softmax_attention import most_as_alone
 
 # Slots that are projected together, at least: products of fewer rows are rounded otherwise.
 _FEWEST_ROWS = 16
+
+# For memory that other threads' forward passes hold: longer than any takes.
+_LONGEST_WAIT_S = 600
 
 Prefix = tuple[int, ...]  # token ids
 _Key = tuple[Prefix, Hashable]
@@ -147,6 +151,14 @@ class PrefixCache:
             for key in [key for key, entry in self._entries.items() if not entry.users]:
                 self._drop(key)
 
+    def forget(self, identities: Collection[Hashable]) -> None:
+        """Drops the named passages, with every instruction, that are not in use."""
+        unwanted = set(identities)
+        with self._changed:
+            for key in [key for key in self._entries if key[1] in unwanted]:
+                if not self._entries[key].users:
+                    self._drop(key)
+
     def _held(self, keys: Collection[_Key]) -> dict[_Key, _Entry] | None:
         """Takes all entries into use, if all are there."""
         with self._changed:
@@ -249,7 +261,7 @@ class PrefixCache:
                     (key for key, entry in self._entries.items() if not entry.users), None
                 )
                 if unused is None:  # other threads' forward passes hold the rest, and will end
-                    self._changed.wait()
+                    self._wait()
                 else:
                     self._drop(unused)
                     self._evictions += 1
@@ -258,6 +270,14 @@ class PrefixCache:
                 entries.append(_Entry(self._free[-blocks:], rows, users=1))
                 del self._free[-blocks:]
             return entries
+
+    def _wait(self) -> None:
+        if not self._changed.wait(_LONGEST_WAIT_S):
+            raise EngineError(
+                "No forward pass gave memory of the prefix cache back for "
+                f"{_LONGEST_WAIT_S} seconds; one that was interrupted may have kept it.",
+                hint="Make the reranker anew, or give it prefix_cache_bytes=0.",
+            )
 
     def _drop(self, key: _Key) -> None:
         self._free += self._entries.pop(key).blocks
