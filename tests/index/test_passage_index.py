@@ -402,6 +402,16 @@ def test_an_index_made_otherwise_is_not_opened_for_it(index, tmp_path, reranker,
             "device belong to the reranker",
         ),
         (
+            lambda i: PassageIndex.open(i.folder, i._models.reranker, quantization="int8"),
+            InvalidOptionError,
+            "quantization belong to the reranker",
+        ),
+        (
+            lambda i: PassageIndex.open(i.folder, prefix_cache_bytes=-1),
+            InvalidOptionError,
+            "prefix_cache_bytes must be a whole number of bytes",
+        ),
+        (
             lambda i: PassageIndex.create(i.folder / "x", None),
             InvalidOptionError,
             "model must be a path or a name; got None",
@@ -617,3 +627,26 @@ def test_a_search_waits_for_a_first_stage_that_another_process_is_building(
 
 
 SOON = DerivedIndex.sync.__kwdefaults__ | {"wait_s": 0.2}
+
+
+def test_the_way_of_execution_is_the_rerankers(index):
+    options = {"engine": "eager", "prefix_cache_bytes": 2**24, "dtype": "float32"}
+    with PassageIndex.open(index.folder, **options) as opened:
+        reranker = opened._models.reranker
+        assert reranker.engine.name == "eager"
+        assert reranker.prefix_cache_stats.budget_bytes == 2**24
+        results = opened.rerank(QUERY, list(index.ids()))
+        again = opened.rerank(QUERY, list(index.ids()))
+    assert [result.margin for result in again] == [result.margin for result in results]
+    hits = [stage.counts["prefix_hits"] for stage in again.stages if "score" in stage.name]
+    assert hits == [len(index)]
+
+
+def test_a_replaced_passage_is_read_anew(index):
+    name = next(index.ids())
+    before = {result.id: result.margin for result in index.rerank(QUERY, list(index.ids()))}
+    index.add([{"id": name, "text": "Bread is made of flour, water, salt and time."}])
+    after = {result.id: result.margin for result in index.rerank(QUERY, list(index.ids()))}
+    assert after[name] != before[name]
+    index.rerank("another query", list(index.ids()))
+    assert {r.id: r.margin for r in index.rerank(QUERY, list(index.ids()))} == after

@@ -233,6 +233,8 @@ class PassageIndex:
             DamagedStoreError: Its header is damaged.
         """
         path = Path(checked_location(folder, "folder"))
+        if prefix_cache_bytes is not None:
+            check_bytes(prefix_cache_bytes, "prefix_cache_bytes")
         hot_bytes = check_bytes(hot_bytes, "hot_bytes")
         if isinstance(model, KaLMReranker):
             refuse_settings(
