@@ -90,14 +90,9 @@ class Decoder(nn.Module):
             [B, D], the normalised state at the last token of each prompt.
         """
         hidden = embedded
-        rotary, masks = self._positions(hidden, context)
-        last = len(self.layers) - 1
-        for index, layer in enumerate(self.layers):
-            assert isinstance(layer, DecoderLayer)
-            layer_type = self.config.layer_types[index]
-            keys_values = context.keys_values(index, layer.self_attn)
-            only = last_positions if index == last else None
-            hidden, _ = layer(hidden, keys_values, rotary[layer_type], masks[layer_type], only)
+        for layer, keys_values, rotary, mask, is_last in self._steps(embedded, context):
+            only = last_positions if is_last else None
+            hidden, _ = layer(hidden, keys_values, rotary, mask, only)
         return self.norm(hidden.squeeze(1))  # type: ignore[no-any-return]
 
     def keys_values(
@@ -114,17 +109,24 @@ class Decoder(nn.Module):
             [B, G, T, K].
         """
         hidden = embedded
-        rotary, masks = self._positions(hidden, context)
+        for layer, keys_values, rotary, mask, is_last in self._steps(embedded, context):
+            if is_last:  # what follows its keys and values is used by nothing
+                own = layer.own_keys_values(hidden, rotary)
+            else:
+                hidden, own = layer(hidden, keys_values, rotary, mask)
+            yield keys_values, own
+
+    def _steps(
+        self, embedded: Tensor, context: Context
+    ) -> Iterator[tuple[DecoderLayer, KeysValues, RotaryTables, Tensor, bool]]:
+        """Yields each layer, what it attends to, its tables, its mask, and if it is the last."""
+        rotary, masks = self._positions(embedded, context)
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
             layer_type = self.config.layer_types[index]
             keys_values = context.keys_values(index, layer.self_attn)
-            if index == last:  # what follows its keys and values is used by nothing
-                own = layer.own_keys_values(hidden, rotary[layer_type])
-            else:
-                hidden, own = layer(hidden, keys_values, rotary[layer_type], masks[layer_type])
-            yield keys_values, own
+            yield layer, keys_values, rotary[layer_type], masks[layer_type], index == last
 
     def _positions(
         self, hidden: Tensor, context: Context
