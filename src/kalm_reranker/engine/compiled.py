@@ -126,7 +126,7 @@ class CompilerWatch:
         )
 
 
-def fixed_shape(batch: PairBatch, pad_id: int = 0) -> PairBatch:
+def fixed_shape(batch: PairBatch) -> PairBatch:
     """Returns a batch padded to one of few shapes, so that what was made for it fits again.
 
     Pairs are padded to a power of two, prompts and passages at the right end. The logits of the
@@ -135,7 +135,7 @@ def fixed_shape(batch: PairBatch, pad_id: int = 0) -> PairBatch:
     pairs, tokens = batch.prompt_ids.shape
     wide_pairs = 1 << (pairs - 1).bit_length()
     wide_tokens = -(-tokens // _TOKEN_MULTIPLE) * _TOKEN_MULTIPLE
-    prompt_ids = batch.prompt_ids.new_full((wide_pairs, wide_tokens), pad_id)
+    prompt_ids = batch.prompt_ids.new_zeros(wide_pairs, wide_tokens)
     prompt_ids[:pairs, :tokens] = batch.prompt_ids
     last_positions = batch.last_positions.new_zeros(wide_pairs)
     last_positions[:pairs] = batch.last_positions

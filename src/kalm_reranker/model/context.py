@@ -54,11 +54,6 @@ class PassageSlots:
     mask: Tensor | None
     num_pairs: int
 
-    @classmethod
-    def from_padded(cls, states: Tensor, mask: Tensor) -> "PassageSlots":
-        """Takes passage states [B, C, D] with their mask [B, C], True at slots."""
-        return cls(states.flatten(0, 1), None, None if bool(mask.all()) else mask, len(states))
-
     @property
     def num_prompt_tokens(self) -> int:
         """0: these are passages alone."""
