@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "kalm_reranker"
-LEAVES = {"errors", "prompts", "scoring", "options", "stats", "progress", "lines", "extras"}
+LEAVES = {
+    *("errors", "prompts", "scoring", "options", "stats", "progress", "lines", "extras"),
+    "analytic_cost",
+}
 BELOW = {
     "model": {"options"},
     "checkpoints": {"prompts"},
@@ -22,11 +25,25 @@ BELOW = {
         *("search", "store", "reranker", "encoding", "checkpoints", "model"),
         *("options", "extras", "lines", "__version__"),
     },
+    "machine": {"__version__"},
     "bench": {
         *("reranker", "engine", "encoding", "model", "checkpoints"),
-        *("prompts", "options", "extras", "progress", "__version__"),
+        *("prompts", "options", "extras", "progress", "machine", "analytic_cost", "__version__"),
     },
-    "evaluation": {"search", "reranker", "encoding", "lines", "extras"},
+    "evaluation": {
+        *("index", "search", "store", "reranker", "encoding", "checkpoints", "model", "scoring"),
+        *("calibration", "options", "progress", "lines", "extras", "machine", "analytic_cost"),
+    },
+    "calibration": {"scoring"},
+    "integrations": {
+        "evaluation",
+        "search",
+        "reranker",
+        "index",
+        "checkpoints",
+        "extras",
+        "options",
+    },
 }
 
 

@@ -1,7 +1,7 @@
 """Two plots of a benchmark: time against passage length, and time against ratio.
 
-Beside the measured points stand the curves of the paper's formula (`analytic.py`), with one factor
-for both: the one that makes the formula's cross-encoder meet the measured one at the longest
+Beside the measured points stand the curves of the paper's formula (`analytic_cost.py`), one factor
+for both: that which makes the formula's cross-encoder meet the measured one at the longest
 length.
 """
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from kalm_reranker.bench.labels import label_lines
-from kalm_reranker.bench.machine import describe
 from kalm_reranker.bench.report import (
     CACHED,
     ENCODED,
@@ -24,6 +23,7 @@ from kalm_reranker.bench.report import (
 from kalm_reranker.bench.settings import JOINT, OFFICIAL, OURS
 from kalm_reranker.bench.view import rounds_of
 from kalm_reranker.extras import import_extra
+from kalm_reranker.machine import describe
 
 LENGTH_PLOT, RATIO_PLOT = "time-by-length", "time-by-ratio"
 _FORMATS = ("png", "svg")

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kalm_reranker.bench.analytic import AnalyticCost
-from kalm_reranker.bench.machine import Machine
+from kalm_reranker.analytic_cost import AnalyticCost
 from kalm_reranker.bench.settings import JOINT, OFFICIAL, OURS
 from kalm_reranker.errors import InvalidOptionError
+from kalm_reranker.machine import Machine
 
 SCHEMA_VERSION = 1
 

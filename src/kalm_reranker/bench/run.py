@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from kalm_reranker.bench.machine import this_machine
 from kalm_reranker.bench.measuring import Job, measure, num_calls
 from kalm_reranker.bench.official import default_dtype
 from kalm_reranker.bench.peak_memory import memory_groups, peaks_of
@@ -34,6 +33,7 @@ from kalm_reranker.bench.shapes import SHAPES, SUFFIX
 from kalm_reranker.bench.workload import Scorer
 from kalm_reranker.engine.placement import choose_device, choose_dtype
 from kalm_reranker.errors import InvalidOptionError
+from kalm_reranker.machine import this_machine
 from kalm_reranker.model.config import ModelConfig
 from kalm_reranker.model.pooling import num_slots
 from kalm_reranker.progress import progress_bar

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kalm_reranker.bench.machine import describe
 from kalm_reranker.bench.report import (
     ENCODED,
     STORED,
@@ -18,6 +17,7 @@ from kalm_reranker.bench.report import (
     Way,
 )
 from kalm_reranker.bench.settings import OURS
+from kalm_reranker.machine import describe
 
 _MARK = "~"  # before what is extrapolated
 _SHOWN_IN_SECONDS = 10.0  # from here on milliseconds have more digits than a table has room for

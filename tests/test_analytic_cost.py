@@ -2,7 +2,7 @@
 
 import pytest
 
-from kalm_reranker.bench.analytic import (
+from kalm_reranker.analytic_cost import (
     PAPER_LENGTH_CURVE_RATIO,
     PAPER_PASSAGE_TOKENS,
     PAPER_QUERY_TOKENS,

@@ -11,7 +11,7 @@ constant (heads, MLP width, output head, prompt) is left out. The online cost of
 is a q-token query that attends to q + m keys, and one projection of each slot.
 
 Source: arXiv 2606.22807. The formula itself is not in what we have of the paper; it is derived
-from the numbers published, all of which it gives back (docs/bench.md, tests/bench).
+from the numbers published, all of which it gives back (docs/bench.md, tests/test_analytic_cost.py).
 """
 
 from dataclasses import dataclass
