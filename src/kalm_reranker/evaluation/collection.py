@@ -1,10 +1,13 @@
 """A judged collection: passages, queries and what people said about them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 # query id -> passage id -> relevance; above 0 is relevant, unjudged passages are absent.
 Qrels: TypeAlias = dict[str, dict[str, int]]
+
+# query id -> ids of the passages that may be ranked for it, in the source's order.
+Pools: TypeAlias = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,14 @@ class Collection:
         num_dangling_judgements: Judgements that name a query or a passage that is not there.
             Those of missing queries are left out; those of missing passages stay in `qrels`,
             because the ideal ranking counts them (as trec_eval does).
+        pools: For exactly these queries, the passages among which theirs are searched; None where
+            every query is searched in all passages. A memory benchmark asks about one person's
+            conversation, a reranking task brings its candidates: a first stage that looks outside
+            the pool answers another question.
+        query_instructions: Query id -> its own task instruction, where the source has such; other
+            queries take the dataset's.
+        notes: What a reader of the numbers has to know, a sentence each: what was left out, where
+            the first such line stands, which copy was read.
     """
 
     name: str
@@ -30,16 +41,21 @@ class Collection:
     titles: dict[str, str]
     num_dropped_queries: int
     num_dangling_judgements: int
+    pools: Pools | None = None
+    query_instructions: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def first_queries(self, count: int) -> "Collection":
         """Returns the collection with its first `count` queries only, in file order."""
         kept = dict(list(self.queries.items())[:count])
-        return Collection(
-            name=self.name,
-            passages=self.passages,
+        return replace(
+            self,
             queries=kept,
             qrels={query_id: self.qrels[query_id] for query_id in kept},
-            titles=self.titles,
-            num_dropped_queries=self.num_dropped_queries,
-            num_dangling_judgements=self.num_dangling_judgements,
+            pools=None if self.pools is None else {key: self.pools[key] for key in kept},
+            query_instructions={
+                query_id: text
+                for query_id, text in self.query_instructions.items()
+                if query_id in kept
+            },
         )
