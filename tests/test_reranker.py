@@ -227,3 +227,14 @@ def test_warm_up_counts_nothing_and_changes_no_score():
     assert reranker.score(QUERY, states) == expected
     with pytest.raises(InvalidOptionError, match="num_candidates must be a positive integer"):
         reranker.warm_up(num_candidates=0)
+
+
+def test_prompt_tokens_are_those_that_the_decoder_reads(pico):
+    all_tokens, own = pico.count_prompt_tokens(QUERY)
+    assert 0 < own < all_tokens
+    longer, own_of_longer = pico.count_prompt_tokens("Which city is the capital of China today?")
+    assert longer - own_of_longer == all_tokens - own  # what comes first is shared
+    assert own_of_longer > own
+    instructed, own_of_instructed = pico.count_prompt_tokens(QUERY, "Find the city, not the land.")
+    assert instructed != all_tokens
+    assert own_of_instructed == own

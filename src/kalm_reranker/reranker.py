@@ -281,13 +281,30 @@ class KaLMReranker:
         return None if cache is None else cache.stats()
 
     @property
+    def config(self) -> ModelConfig:
+        """Sizes of the model."""
+        return self._pipeline.model.config
+
+    @property
     def width(self) -> int:
         """D, the values of a passage state."""
-        return self._pipeline.model.config.encoder.hidden_width
+        return self.config.encoder.hidden_width
 
     def is_query_cut(self, query: str) -> bool:
         """Returns whether a query is longer than `query_max_length` tokens, so that it is cut."""
         return self._pipeline.tokenizer.count_tokens(query) > self.options.query_max_length
+
+    def count_prompt_tokens(self, query: str, instruction: str | None = None) -> tuple[int, int]:
+        """Returns the tokens that the decoder reads for a query, and how many of them are its own.
+
+        The others come first, and are the same for every query with this instruction.
+
+        Raises:
+            InvalidTextError: The query cannot be read or is empty.
+        """
+        check_query(query)
+        prompt = self._pipeline.prompt(query, self._instruction(instruction))
+        return len(prompt.ids), len(prompt.rest)
 
     @property
     def provenance(self) -> Provenance:
