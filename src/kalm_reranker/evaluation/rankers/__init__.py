@@ -1,0 +1,1 @@
+"""Whatever orders candidates in an evaluation: our models, and others under the same protocol."""
