@@ -20,6 +20,10 @@ KalmRerankerError
 │   ├── DamagedStoreError (ValueError)           bytes on disk that are not what was written
 │   ├── StoreBusyError (TimeoutError)            another process is writing
 │   └── StoreWriteError (OSError)                full disk, read-only directory, ...
+├── CalibrationError (ValueError)
+│   ├── InvalidCalibrationError         a file that holds no calibration this code can read
+│   ├── CalibrationMismatchError        a calibration of another model or template
+│   └── CalibrationFitError             labelled pairs that no calibration can be fitted to
 ├── UnknownPassageError (KeyError)      no passage with this id
 ├── NonFiniteScoreError (ArithmeticError)   NaN or infinite logits
 ├── OutOfMemoryError (MemoryError)      a single passage or pair, or all results, do not fit
@@ -123,6 +127,22 @@ class StoreBusyError(StoreError, TimeoutError):
 
 class StoreWriteError(StoreError, OSError):
     """The store cannot be written: full disk, read-only directory, I/O error."""
+
+
+class CalibrationError(KalmRerankerError, ValueError):
+    """A calibration of scores cannot be made or used."""
+
+
+class InvalidCalibrationError(CalibrationError):
+    """The file cannot be read, is no calibration, or is of a version this code cannot read."""
+
+
+class CalibrationMismatchError(CalibrationError):
+    """The calibration was fitted to another model or template than the one scoring."""
+
+
+class CalibrationFitError(CalibrationError):
+    """The labelled pairs are too few, of one kind only, or not what a calibration can follow."""
 
 
 class UnknownPassageError(KalmRerankerError, KeyError):
