@@ -8,6 +8,7 @@ KalmRerankerError
 │   ├── InvalidRatioError               a compression ratio that is not allowed here
 │   ├── InvalidOptionError              any other setting: lengths, dtype, device, top_k, ...
 │   └── DataFileError                   a line of a file that cannot be read
+├── DatasetUnavailableError (OSError)   a public collection that could not be downloaded
 ├── CheckpointError
 │   ├── CheckpointNotFoundError (FileNotFoundError)   no such name, directory or repository
 │   ├── CheckpointUnavailableError (OSError)          the hub could not be reached
@@ -79,6 +80,10 @@ class InvalidOptionError(InputError):
 
 class DataFileError(InputError):
     """A file of passages cannot be read; the message names file and line."""
+
+
+class DatasetUnavailableError(KalmRerankerError, OSError):
+    """A public collection exists, but its data could not be fetched; `hint` names the local way."""
 
 
 class CheckpointError(KalmRerankerError):

@@ -4,7 +4,9 @@
     queries.jsonl         {"_id": "...", "text": "..."}
     qrels/<split>.tsv     query-id <tab> corpus-id <tab> score            header line optional
 
-Each file may be gzipped (`corpus.jsonl.gz`).
+Each file may be gzipped (`corpus.jsonl.gz`). Judgements may also be JSON lines with these three
+fields (`qrels/<split>.jsonl`, as in copies of the benchmarks' repositories), or have the four
+columns of TREC's files.
 
 Source: the data format of the BEIR benchmark (Thakur et al., 2021).
 """
@@ -13,56 +15,107 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kalm_reranker.errors import DataFileError, shown
-from kalm_reranker.evaluation.collection import Collection, Qrels
+from kalm_reranker.evaluation.collection import Collection
+from kalm_reranker.evaluation.judgements import judged_collection
+from kalm_reranker.evaluation.qrels_files import read_judgements
 from kalm_reranker.lines import existing_file, json_object, numbered_lines
 
 
-def load_beir(directory: str | Path, *, split: str = "test", name: str | None = None) -> Collection:
+def load_beir(
+    directory: str | Path,
+    *,
+    split: str = "test",
+    name: str | None = None,
+    excludes_own_id: bool = False,
+) -> Collection:
     """Returns the judged collection in a directory.
 
     Args:
         directory: Where the files are.
         split: Which judgements: `qrels/<split>.tsv`.
         name: What to call it; the directory's name by default.
+        excludes_own_id: See `Collection`.
 
     Returns:
         Passages and queries in file order. A passage is its title, a space and its text, without
-        surrounding white space; it may be empty, as some real ones are.
+        surrounding white space; it may be empty, as some real ones are. What was left out is
+        counted, and said in its notes.
 
     Raises:
-        DataFileError: A file is missing or a line is not what it should be; the message names
-            file and line.
+        DataFileError: A file is missing, a line is not what it should be, or no query is left to
+            measure anything on; the message names file and line.
     """
     directory = Path(directory)
     corpus_file = _required(directory / "corpus.jsonl")
     queries_file = _required(directory / "queries.jsonl")
-    qrels_file = _required(directory / "qrels" / f"{split}.tsv")
-
-    passages: dict[str, str] = {}
-    titles: dict[str, str] = {}
-    for passage_id, record, where in _records(corpus_file):
-        title = _text(record, "title", where, optional=True)
-        passages[passage_id] = f"{title} {_text(record, 'text', where)}".strip()
-        titles[passage_id] = title.strip()
-    all_queries = {
-        query_id: _text(record, "text", where) for query_id, record, where in _records(queries_file)
-    }
-
-    qrels, num_dangling = _read_qrels(qrels_file, all_queries, passages)
-    queries = {
-        query_id: text
-        for query_id, text in all_queries.items()
-        if any(relevance > 0 for relevance in qrels.get(query_id, {}).values())
-    }
-    return Collection(
+    qrels_file = _qrels_file(directory / "qrels", split)
+    passages, titles = read_passages(corpus_file)
+    return judged_collection(
+        read_judgements(qrels_file),
         name=directory.resolve().name if name is None else name,
         passages=passages,
-        queries=queries,
-        qrels={query_id: qrels[query_id] for query_id in queries},
         titles=titles,
-        num_dropped_queries=len(all_queries) - len(queries),
-        num_dangling_judgements=num_dangling,
+        queries=read_queries(queries_file),
+        source=str(qrels_file),
+        excludes_own_id=excludes_own_id,
     )
+
+
+def is_beir_directory(path: Path) -> bool:
+    """Tells whether a folder holds the passages of a collection in BEIR form."""
+    return existing_file(path / "corpus.jsonl") is not None
+
+
+def read_passages(
+    path: Path, *, id_field: str = "_id", empty: bool = False
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Returns (passage id -> title and text, passage id -> title), in file order.
+
+    Args:
+        path: The file.
+        id_field: Where the id is.
+        empty: Whether a line without a text is an empty passage rather than a fault.
+
+    Raises:
+        DataFileError: A line is not what it should be, or there is none.
+    """
+    passages: dict[str, str] = {}
+    titles: dict[str, str] = {}
+    for passage_id, record, where in _records(path, id_field):
+        title = _text(record, "title", where, optional=True)
+        passages[passage_id] = f"{title} {_text(record, 'text', where, optional=empty)}".strip()
+        titles[passage_id] = title.strip()
+    if not passages:
+        raise DataFileError(
+            f"{path}: expected a passage on each line; it has none.",
+            hint="An empty corpus has nothing to be ranked.",
+        )
+    return passages, titles
+
+
+def read_queries(path: Path, *, id_field: str = "_id") -> dict[str, str]:
+    """Returns query id -> text, in file order.
+
+    Raises:
+        DataFileError: A line is not what it should be, or there is none.
+    """
+    queries = {
+        query_id: _text(record, "text", where)
+        for query_id, record, where in _records(path, id_field)
+    }
+    if not queries:
+        raise DataFileError(
+            f"{path}: expected a query on each line; it has none.",
+            hint="Nothing can be measured without queries.",
+        )
+    return queries
+
+
+def _qrels_file(folder: Path, split: str) -> Path:
+    found = existing_file(folder / f"{split}.jsonl")
+    if found is None or existing_file(folder / f"{split}.tsv") is not None:
+        return _required(folder / f"{split}.tsv")
+    return found
 
 
 def _required(path: Path) -> Path:
@@ -77,16 +130,16 @@ def _required(path: Path) -> Path:
     return found
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, object], str]]:
+def _records(path: Path, id_field: str) -> Iterator[tuple[str, dict[str, object], str]]:
     """Yields (id, JSON object, place for messages) of each line; ids are unique strings."""
     seen: dict[str, int] = {}
     for number, line in numbered_lines(path):
         where = f"{path}, line {number}"
         record = json_object(line, where)
-        record_id = record.get("_id")
+        record_id = record.get(id_field)
         if not isinstance(record_id, str) or not record_id:
             raise DataFileError(
-                f'{where}: expected a non-empty string in "_id"; got {shown(record_id)}.',
+                f'{where}: expected a non-empty string in "{id_field}"; got {shown(record_id)}.',
                 hint="Ids are strings, numbers too: write them in quotation marks.",
             )
         if record_id in seen:
@@ -109,38 +162,3 @@ def _text(record: dict[str, object], field: str, where: str, *, optional: bool =
             hint='Write {"_id": "1", "title": "...", "text": "..."}.',
         )
     return value
-
-
-def _read_qrels(path: Path, queries: dict[str, str], passages: dict[str, str]) -> tuple[Qrels, int]:
-    """Returns the judgements of known queries and the number of judgements of unknown things."""
-    qrels: Qrels = {}
-    num_dangling = 0
-    for number, line in numbered_lines(path):
-        fields = line.split("\t")
-        if number == 1 and len(fields) == 3 and not _is_integer(fields[2]):
-            continue  # the header
-        if len(fields) != 3 or not _is_integer(fields[2]):
-            raise DataFileError(
-                f"{path}, line {number}: expected query id, passage id and an integer relevance, "
-                f"separated by tabs; got {shown(line)}.",
-                hint="TREC files with four columns must lose their second column first.",
-            )
-        query_id, passage_id, relevance = fields[0], fields[1], int(fields[2])
-        if query_id not in queries:
-            num_dangling += 1
-            continue
-        if passage_id not in passages:
-            num_dangling += 1
-        judged = qrels.setdefault(query_id, {})
-        if judged.get(passage_id, relevance) != relevance:
-            raise DataFileError(
-                f"{path}, line {number}: expected one judgement for query {query_id!r} and "
-                f"passage {passage_id!r}; got {relevance} after {judged[passage_id]}.",
-                hint="Keep the judgement that is right.",
-            )
-        judged[passage_id] = relevance
-    return qrels, num_dangling
-
-
-def _is_integer(text: str) -> bool:
-    return text.strip().removeprefix("-").isdecimal()

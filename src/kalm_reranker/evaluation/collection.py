@@ -28,6 +28,9 @@ class Collection:
             every query is searched in all passages. A memory benchmark asks about one person's
             conversation, a reranking task brings its candidates: a first stage that looks outside
             the pool answers another question.
+        excludes_own_id: A passage with the query's id is no candidate of that query. So it is where
+            the query itself is one of the passages (ArguAna), and where mteb evaluates so. Pools
+            hold no such passage.
         query_instructions: Query id -> its own task instruction, where the source has such; other
             queries take the dataset's.
         notes: What a reader of the numbers has to know, a sentence each: what was left out, where
@@ -42,6 +45,7 @@ class Collection:
     num_dropped_queries: int
     num_dangling_judgements: int
     pools: Pools | None = None
+    excludes_own_id: bool = False
     query_instructions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kalm_reranker.errors import InvalidOptionError
-from kalm_reranker.evaluation.beir import load_beir
+from kalm_reranker.evaluation.beir import is_beir_directory, load_beir
 from kalm_reranker.evaluation.collection import Collection
-from kalm_reranker.lines import existing_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +74,6 @@ def beir_directories(path: Path) -> list[Path]:
         f"{str(path)!r} is no dataset: neither it nor a folder in it has a corpus.jsonl.",
         hint="A BEIR directory has corpus.jsonl, queries.jsonl and qrels/<split>.tsv.",
     )
-
-
-def is_beir_directory(path: Path) -> bool:
-    """Tells whether a folder holds the passages of a collection in BEIR form."""
-    return existing_file(path / "corpus.jsonl") is not None
 
 
 def _from_directory(directory: Path, *, split: str, instruction: str | None) -> Dataset:
