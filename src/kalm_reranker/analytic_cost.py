@@ -39,7 +39,7 @@ class AnalyticCost:
     decoder_layers: int
     joint_layers: int
     width: int
-    query_tokens: int
+    query_tokens: float
 
     def joint(self, length: float) -> float:
         """Returns the cost of a cross-encoder that reads `length` passage tokens."""

@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from kalm_reranker.errors import InputError
-from kalm_reranker.evaluation.candidate_files import (
-    SavedCandidates,
-    UnusableCandidatesError,
-    load_candidates,
-    save_candidates,
-)
 from kalm_reranker.evaluation.collection import Collection
 from kalm_reranker.evaluation.first_stage_spec import FirstStageSpec
 from kalm_reranker.evaluation.first_stages import first_stage
+from kalm_reranker.evaluation.saved_runs import SavedRun, UnusableRunError, load_run, save_run
 from kalm_reranker.options import check_count
 from kalm_reranker.search.ranking import Run, ranked_ids
 
 __all__ = ["Candidates", "FirstStageSpec", "find_candidates"]
+
+_NAME = "candidates"  # of their files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +108,10 @@ def find_candidates(
         )
     run, notes = _checked(stage.find(top_k), collection, top_k=top_k, source=stage.source)
     description = f"{stage.description()}, best {top_k:,} of {len(collection.passages):,} passages"
-    save_candidates(
+    save_run(
         folder,
-        SavedCandidates(
+        _NAME,
+        SavedRun(
             run={query_id: found for query_id, found in run.items() if found},
             made_from=made_from,
             description=description,
@@ -123,13 +121,11 @@ def find_candidates(
     return Candidates(run=run, description=description, notes=(*notes, *why), reused=False)
 
 
-def _load(
-    folder: Path, made_from: Mapping[str, Any]
-) -> tuple[SavedCandidates | None, tuple[str, ...]]:
+def _load(folder: Path, made_from: Mapping[str, Any]) -> tuple[SavedRun | None, tuple[str, ...]]:
     """Returns the saved candidates if they are the ones, else a note of why they are not."""
     try:
-        saved = load_candidates(folder)
-    except UnusableCandidatesError as error:
+        saved = load_run(folder, _NAME)
+    except UnusableRunError as error:
         return None, (f"Candidates were found anew: {error}.",)
     if saved is None:
         return None, ()

@@ -162,9 +162,11 @@ class OnlineCost:
         passage_tokens: Mean tokens of one.
         query_tokens: Mean tokens that the decoder reads, prompt included.
         measured_ms: Median time of a query.
-        analytic: The formula's cost of the candidates of a query, in units of the same model's
-            joint cross-encoder (so 0.1 is ten times cheaper).
-        measured: The measured time in units of the time of `encoded`.
+        analytic: The formula's cost of the candidates of a query, in units of a joint cross-encoder
+            of the same size (so 0.1 is ten times cheaper); None where it says
+            nothing: it knows neither a prefix cache nor encoding for one query.
+        measured: The measured time in units of the time of `encoded`; None where that was not
+            measured.
     """
 
     dataset: str
@@ -175,7 +177,7 @@ class OnlineCost:
     passage_tokens: float
     query_tokens: float
     measured_ms: float
-    analytic: float
+    analytic: float | None
     measured: float | None
 
 

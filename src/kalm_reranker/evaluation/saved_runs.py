@@ -1,9 +1,10 @@
-"""Candidates on disk: a run and what it was made from, saved whole or not at all.
+"""Runs on disk with what they were made from, each saved whole or not at all.
 
-candidates.trec.gz     the run; candidates.jsonl.gz where an id holds white space
-candidates.json        what it was made from, and the hash of the run's file
+<name>.trec.gz     the run; <name>.jsonl.gz where an id holds white space
+<name>.json        what it was made from, and the hash of the run's file
 
-Queries without candidates are in neither form.
+Candidates of a first stage and scores of rankers are kept alike. Queries without candidates are in
+neither form.
 """
 
 import gzip
@@ -13,7 +14,7 @@ import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -24,95 +25,98 @@ from kalm_reranker.search.ranking import Run, ranked_ids
 from kalm_reranker.search.run_files import check_word, read_trec_run, write_trec_run
 
 FORMAT = 1
-RECORD_FILE = "candidates.json"
-_TREC_FILE = "candidates.trec.gz"
-_JSON_FILE = "candidates.jsonl.gz"
+_TREC, _JSON_LINES = ".trec.gz", ".jsonl.gz"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SavedCandidates:
-    """Candidates as they lie in a folder.
+class SavedRun:
+    """A run as it lies in a folder.
 
     Attributes:
         run: Query id -> passage id -> score; queries without candidates are not in it.
         made_from: All that the run depends on, as JSON holds it.
-        description: How candidates were found, in words.
+        description: What made it, in words.
         notes: What a reader of the numbers has to know.
+        extra: What else is to be kept with it, as JSON holds it.
     """
 
     run: Run
     made_from: dict[str, Any]
     description: str
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
-class UnusableCandidatesError(Exception):
+class UnusableRunError(Exception):
     """What a folder holds cannot be used again; the message says why. Never leaves this room."""
 
 
-def load_candidates(folder: Path) -> SavedCandidates | None:
-    """Returns the candidates in a folder, or None where none were saved.
+def load_run(folder: Path, name: str) -> SavedRun | None:
+    """Returns the run of this name in a folder, or None where none was saved.
 
     Raises:
-        UnusableCandidatesError: Something is there, but not what was written.
+        UnusableRunError: Something is there, but not what was written.
     """
+    record_file = f"{name}.json"
     try:
-        record = json.loads((folder / RECORD_FILE).read_bytes())
+        record = json.loads((folder / record_file).read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise UnusableCandidatesError(f"{RECORD_FILE} cannot be read") from error
+        raise UnusableRunError(f"{record_file} cannot be read") from error
     try:
         if record["format"] != FORMAT:
-            raise UnusableCandidatesError(f"{RECORD_FILE} is of another version")
-        name = record["file"]
-        path = folder / {_TREC_FILE: _TREC_FILE, _JSON_FILE: _JSON_FILE}[name]
+            raise UnusableRunError(f"{record_file} is of another version")
+        form = {_TREC: _TREC, _JSON_LINES: _JSON_LINES}[record["form"]]
+        path = folder / f"{name}{form}"
         if hashlib.sha256(path.read_bytes()).hexdigest() != record["sha256"]:
-            raise UnusableCandidatesError(f"{name} is not what was written")
-        run = read_trec_run(path) if name == _TREC_FILE else _read_json_lines(path)
-        return SavedCandidates(
+            raise UnusableRunError(f"{path.name} is not what was written")
+        run = read_trec_run(path) if form == _TREC else _read_json_lines(path)
+        return SavedRun(
             run=run,
             made_from=dict(record["made_from"]),
             description=str(record["description"]),
             notes=tuple(map(str, record["notes"])),
+            extra=dict(record["extra"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UnusableCandidatesError(f"{RECORD_FILE} misses what it should hold") from error
+        raise UnusableRunError(f"{record_file} misses what it should hold") from error
     except OSError as error:
-        raise UnusableCandidatesError(f"the run beside {RECORD_FILE} cannot be read") from error
+        raise UnusableRunError(f"the run beside {record_file} cannot be read") from error
 
 
-def save_candidates(folder: Path, saved: SavedCandidates) -> None:
-    """Writes candidates into a folder, which is made where it is missing.
+def save_run(folder: Path, name: str, saved: SavedRun) -> None:
+    """Writes a run into a folder, which is made where it is missing.
 
     The record comes last and names the hash of the run, so that after a crash the folder holds
-    either these candidates or none.
+    either this run or none of this name.
 
     Raises:
         InputError: A score is not finite.
         DataFileError: The folder cannot be written.
     """
     _check_scores(saved.run)
-    name = _TREC_FILE if _fits_trec(saved.run) else _JSON_FILE
+    form = _TREC if _fits_trec(saved.run) else _JSON_LINES
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _Replaced(folder / name) as temporary:
-            _write_run(saved.run, temporary, as_trec=name == _TREC_FILE)
+        with _Replaced(folder / f"{name}{form}") as temporary:
+            _write_run(saved.run, temporary, name if form == _TREC else None)
             digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
         record = {
             "format": FORMAT,
             "made_from": saved.made_from,
             "description": saved.description,
             "notes": list(saved.notes),
-            "file": name,
+            "extra": saved.extra,
+            "form": form,
             "sha256": digest,
         }
-        with _Replaced(folder / RECORD_FILE) as temporary:
+        with _Replaced(folder / f"{name}.json") as temporary:
             temporary.write_text(
                 json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
             )
-        other = _JSON_FILE if name == _TREC_FILE else _TREC_FILE
-        (folder / other).unlink(missing_ok=True)  # of an earlier evaluation
+        other = _JSON_LINES if form == _TREC else _TREC
+        (folder / f"{name}{other}").unlink(missing_ok=True)  # of an earlier evaluation
     except OSError as error:
         raise DataFileError(
             f"{folder} cannot be written: {error.strerror or error}.",
@@ -146,17 +150,20 @@ class _Replaced:
                 self._temporary.unlink(missing_ok=True)
 
 
-def _write_run(run: Run, path: Path, *, as_trec: bool) -> None:
-    # No time and no name in the gzip header: the same candidates give the same bytes.
+def _write_run(run: Run, path: Path, tag: str | None) -> None:
+    """Writes the TREC form with this tag; JSON lines, if there is none."""
+    # No time and no name in the gzip header: the same run gives the same bytes.
     with (
         path.open("wb") as raw,
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
         TextIOWrapper(packed, encoding="utf-8", newline="\n") as file,
     ):
-        if as_trec:
-            write_trec_run(run, file, "candidates")
+        if tag is not None:
+            write_trec_run(run, file, tag)
             return
         for query_id, scores in run.items():
+            if not scores:
+                continue
             found = {passage_id: scores[passage_id] for passage_id in ranked_ids(scores)}
             file.write(json.dumps({"query_id": query_id, "scores": found}) + "\n")
 
