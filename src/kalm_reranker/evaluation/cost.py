@@ -56,7 +56,8 @@ def online_costs(
 
     queries = evenly([q for q, found in task.candidates.items() if found], num_queries)
     prompts = [
-        model.reranker.count_prompt_tokens(task.queries[q], task.instruction) for q in queries
+        model.reranker.count_prompt_tokens(task.queries[q], task.instruction_for(q))
+        for q in queries
     ]
     all_tokens = statistics.fmean(total for total, _ in prompts)
     own_tokens = statistics.fmean(own for _, own in prompts)

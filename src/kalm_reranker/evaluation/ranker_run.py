@@ -145,6 +145,7 @@ def hash_of_task(task: RankingTask) -> str:
     for query_id, candidates in task.candidates.items():
         take(query_id)
         take(task.queries[query_id])
+        take(task.query_instructions.get(query_id, ""))
         digest.update(b"%d\n" % len(candidates))
         for passage_id, score in candidates.items():
             take(passage_id)

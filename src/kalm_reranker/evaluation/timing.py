@@ -9,7 +9,7 @@ from kalm_reranker.evaluation.rankers.base import RankingTask
 from kalm_reranker.evaluation.rankers.kalm import KaLMModel, KaLMRanker
 from kalm_reranker.search.ranking import ranked_ids
 
-# query, candidate ids -> seconds
+# query id, candidate ids -> seconds
 TimedCall = Callable[[str, Sequence[str]], float]
 
 
@@ -39,7 +39,7 @@ def time_in_turns(
     for query_id in [*chosen[:1], *chosen]:
         ids = list(task.candidates[query_id])
         for name, call in calls.items():
-            seconds[name].append(call(task.queries[query_id], ids))
+            seconds[name].append(call(query_id, ids))
         on_query(1)
     return {name: values[1:] for name, values in seconds.items()}
 
@@ -59,9 +59,9 @@ def evenly(items: Sequence[str], count: int) -> list[str]:
 def stored_call(ranker: KaLMRanker) -> TimedCall:
     """Times reading stored states and scoring them, with nothing kept from query to query."""
 
-    def call(query: str, passage_ids: Sequence[str]) -> float:
+    def call(query_id: str, passage_ids: Sequence[str]) -> float:
         start = time.perf_counter()
-        _score_afresh(ranker.model, query, passage_ids, ranker.ratio, ranker.codec)
+        _score_afresh(ranker.model, query_id, passage_ids, ranker.ratio, ranker.codec)
         return time.perf_counter() - start
 
     return call
@@ -70,12 +70,12 @@ def stored_call(ranker: KaLMRanker) -> TimedCall:
 def cascade_call(coarse: KaLMRanker, fine: KaLMRanker, fine_count: int) -> TimedCall:
     """Times both passes of a cascade, with nothing kept from query to query."""
 
-    def call(query: str, passage_ids: Sequence[str]) -> float:
+    def call(query_id: str, passage_ids: Sequence[str]) -> float:
         start = time.perf_counter()
-        first = _score_afresh(coarse.model, query, passage_ids, coarse.ratio, coarse.codec)
+        first = _score_afresh(coarse.model, query_id, passage_ids, coarse.ratio, coarse.codec)
         if len(passage_ids) > fine_count:
             best = ranked_ids(first)[:fine_count]
-            _score_afresh(fine.model, query, best, fine.ratio, fine.codec)
+            _score_afresh(fine.model, query_id, best, fine.ratio, fine.codec)
         return time.perf_counter() - start
 
     return call
@@ -84,11 +84,11 @@ def cascade_call(coarse: KaLMRanker, fine: KaLMRanker, fine_count: int) -> Timed
 def cached_call(ranker: KaLMRanker) -> TimedCall:
     """Times a query whose candidates were scored before, so that the prefix cache has them."""
 
-    def call(query: str, passage_ids: Sequence[str]) -> float:
+    def call(query_id: str, passage_ids: Sequence[str]) -> float:
         model = ranker.model
-        model.margins(query, passage_ids, ranker.ratio, ranker.codec)
+        model.margins(query_id, passage_ids, ranker.ratio, ranker.codec)
         start = time.perf_counter()
-        model.margins(query, passage_ids, ranker.ratio, ranker.codec)
+        model.margins(query_id, passage_ids, ranker.ratio, ranker.codec)
         return time.perf_counter() - start
 
     return call
@@ -97,12 +97,14 @@ def cached_call(ranker: KaLMRanker) -> TimedCall:
 def encoded_call(model: KaLMModel, ratio: int) -> TimedCall:
     """Times encoding the candidates for the query, and scoring them: what joint rerankers do."""
 
-    def call(query: str, passage_ids: Sequence[str]) -> float:
-        texts = [model.task.passages[passage_id] for passage_id in passage_ids]
+    def call(query_id: str, passage_ids: Sequence[str]) -> float:
+        task = model.task
+        query = task.queries[query_id]
+        texts = [task.passages[passage_id] for passage_id in passage_ids]
         start = time.perf_counter()
         model.reranker.predict(
             [(query, text) for text in texts],
-            model.task.instruction,
+            task.instruction_for(query_id),
             return_margin=True,
             compression_ratio=ratio,
             show_progress=False,
@@ -113,11 +115,11 @@ def encoded_call(model: KaLMModel, ratio: int) -> TimedCall:
 
 
 def _score_afresh(
-    model: KaLMModel, query: str, passage_ids: Sequence[str], ratio: int, codec: str | None
+    model: KaLMModel, query_id: str, passage_ids: Sequence[str], ratio: int, codec: str | None
 ) -> dict[str, float]:
     """Scores states without identities, of which the prefix cache keeps nothing."""
     kept = model.states.read(passage_ids, ratio, codec)
     states = PassageStates(
         kept.slots, kept.token_counts, kept.truncated, kept.compression_ratio, kept.provenance
     )
-    return model.margins_of_states(query, passage_ids, states)
+    return model.margins_of_states(query_id, passage_ids, states)

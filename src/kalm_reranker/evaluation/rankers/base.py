@@ -1,7 +1,7 @@
 """What an evaluation asks of anything that orders candidates."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,7 @@ class RankingTask:
         candidates: What to order; the scores are the first stage's.
         folder: Where a ranker may keep states or vectors for the next evaluation. Its own: no
             other ranker writes there. It need not exist.
+        query_instructions: Query id -> its own task instruction, where a query has one.
     """
 
     dataset: str
@@ -29,6 +30,11 @@ class RankingTask:
     queries: Mapping[str, str]
     candidates: Run
     folder: Path
+    query_instructions: Mapping[str, str] = field(default_factory=dict)
+
+    def instruction_for(self, query_id: str) -> str | None:
+        """Returns the instruction of a query: its own, else the dataset's, else None."""
+        return self.query_instructions.get(query_id, self.instruction)
 
 
 class Ranker(Protocol):

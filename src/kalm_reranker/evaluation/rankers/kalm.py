@@ -116,26 +116,30 @@ class KaLMModel:
         self._task = task
 
     def margins(
-        self, query: str, passage_ids: Sequence[str], ratio: int, codec: str | None
+        self, query_id: str, passage_ids: Sequence[str], ratio: int, codec: str | None
     ) -> dict[str, float]:
         """Returns the margin of each passage.
 
         Args:
-            query: The query.
+            query_id: A query of the dataset.
             passage_ids: Candidates of the dataset.
             ratio: Compression ratio.
             codec: As if states were stored in it; the lossless one, if None.
         """
         return self.margins_of_states(
-            query, passage_ids, self.states.read(passage_ids, ratio, codec)
+            query_id, passage_ids, self.states.read(passage_ids, ratio, codec)
         )
 
     def margins_of_states(
-        self, query: str, passage_ids: Sequence[str], states: "PassageStates"
+        self, query_id: str, passage_ids: Sequence[str], states: "PassageStates"
     ) -> dict[str, float]:
         """Returns the margin of each passage, of states that were read before."""
         scored = self.reranker.score(
-            query, states, self.task.instruction, return_margin=True, show_progress=False
+            self.task.queries[query_id],
+            states,
+            self.task.instruction_for(query_id),
+            return_margin=True,
+            show_progress=False,
         )
         return {
             passage_id: pair.margin for passage_id, pair in zip(passage_ids, scored, strict=True)
@@ -179,7 +183,7 @@ class KaLMRanker:
 
     def score(self, query_id: str, query: str, candidate_ids: Sequence[str]) -> Mapping[str, float]:
         """Returns margins: unlike P(yes) they have no ends at which different passages tie."""
-        return self.model.margins(query, candidate_ids, self.ratio, self.codec)
+        return self.model.margins(query_id, candidate_ids, self.ratio, self.codec)
 
     def bytes_per_passage(self) -> float | None:
         """Returns the mean bytes of a candidate's states."""
