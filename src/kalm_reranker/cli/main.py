@@ -12,6 +12,7 @@ import typer
 
 from kalm_reranker import __version__
 from kalm_reranker.cli.bench import bench
+from kalm_reranker.cli.compare import compare
 from kalm_reranker.cli.demo import demo
 from kalm_reranker.cli.index import app as index_app
 from kalm_reranker.cli.models import models
@@ -36,6 +37,7 @@ app.command()(search)
 app.command()(models)
 app.command()(demo)
 app.command()(bench)
+app.command()(compare)
 
 
 def _print_version(wanted: bool) -> None:
