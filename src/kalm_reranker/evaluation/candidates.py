@@ -44,8 +44,8 @@ def find_candidates(
     *,
     top_k: int,
     folder: Path,
-    subset: str | None = None,
-    split: str | None = None,
+    subset: str = "default",
+    split: str = "test",
     device: str | None = None,
     batch_size: int = 32,
     show_progress: bool | None = None,
@@ -55,16 +55,17 @@ def find_candidates(
     They are saved to `folder`, and taken from there as long as all that they depend on is the
     same: specification, depth, texts, model or file, versions of the libraries.
 
-    Passages that the collection lacks are left out before the run is cut, so that `top_k` are
-    scored where the first stage found as many.
+    Passages that the collection lacks, that lie outside a query's pool, or that are the query
+    itself where the collection excludes it, are left out before the run is cut, so that `top_k`
+    are scored where the first stage found as many.
 
     Args:
         spec: What finds them.
         collection: Passages and judged queries.
         top_k: Most candidates of a query.
         folder: Of this dataset; made where it is missing.
-        subset: Of mteb's predictions; None for the only one.
-        split: Of mteb's predictions; None for the only one.
+        subset: Of mteb's predictions, for example a language.
+        split: Of mteb's predictions.
         device: Of a dense model; None lets sentence-transformers choose.
         batch_size: Texts that a dense model encodes at a time.
         show_progress: See `progress_bar`.
@@ -106,7 +107,9 @@ def find_candidates(
             notes=saved.notes,
             reused=True,
         )
-    run, notes = _checked(stage.find(top_k), collection, top_k=top_k, source=stage.source)
+    # One more, where one may be the query itself.
+    found = stage.find(top_k + collection.excludes_own_id)
+    run, notes = _checked(found, collection, top_k=top_k, source=stage.source)
     description = f"{stage.description()}, best {top_k:,} of {len(collection.passages):,} passages"
     save_run(
         folder,
@@ -148,31 +151,39 @@ def _checked(
 ) -> tuple[Run, tuple[str, ...]]:
     """Returns a run of exactly the collection's queries and passages, cut, and what was odd."""
     run: Run = {}
-    unknown: dict[str, str] = {}  # passage -> the first query that has it
-    num_unknown = 0
+    unknown = _LeftOut()
+    outside = _LeftOut()
     for query_id in collection.queries:
         scores = found.get(query_id, {})
         known = {key: score for key, score in scores.items() if key in collection.passages}
-        if len(known) < len(scores):
-            num_unknown += len(scores) - len(known)
-            for passage_id in scores:
-                if passage_id not in collection.passages:
-                    unknown.setdefault(passage_id, query_id)
+        unknown.add(query_id, scores, known)
+        if collection.excludes_own_id:
+            known.pop(query_id, None)
+        if collection.pools is not None:
+            pool = set(collection.pools[query_id])
+            inside = {key: score for key, score in known.items() if key in pool}
+            outside.add(query_id, known, inside)
+            known = inside
         run[query_id] = {key: known[key] for key in ranked_ids(known)[:top_k]}
     others = [query_id for query_id in found if query_id not in collection.queries]
     if not any(run.values()):
         raise InputError(
             f"{source} gives no candidate for any of the {len(run):,} judged queries of "
-            f"{collection.name!r}: it has {len(others):,} other queries and {num_unknown:,} "
-            f"candidates that are no passage of the collection{_named(unknown)}.",
+            f"{collection.name!r}: it has {len(others):,} other queries, {unknown.count:,} "
+            f"candidates that are no passage of the collection{unknown.first}, and "
+            f"{outside.count:,} outside the pools of their queries{outside.first}.",
             hint="Is it of another dataset, or does it write ids in another way?",
         )
     notes = []
-    if unknown:
-        first, query_id = next(iter(unknown.items()))
+    if unknown.count:
         notes.append(
-            f"{source}: {num_unknown:,} candidates are no passage of the collection and were left "
-            f"out; the first is {first!r}, of query {query_id!r}."
+            f"{source}: {unknown.count:,} candidates are no passage of the collection and were "
+            f"left out{unknown.first}."
+        )
+    if outside.count:
+        notes.append(
+            f"{source}: {outside.count:,} candidates lie outside the pools of their queries and "
+            f"were left out{outside.first}."
         )
     empty = [query_id for query_id, scores in run.items() if not scores]
     if empty:
@@ -185,6 +196,28 @@ def _checked(
             f"{source}: {len(others):,} queries are not judged and were left out{_named(others)}."
         )
     return run, tuple(notes)
+
+
+class _LeftOut:
+    """Counts candidates that were left out.
+
+    Attributes:
+        count: How many.
+        first: The first of them, as the end of a sentence.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first = ""
+
+    def add(self, query_id: str, before: Sized[str], after: Sized[str]) -> None:
+        """Takes note of what `before` has and `after` has not."""
+        if len(after) == len(before):
+            return
+        if not self.count:
+            first = next(key for key in before if key not in after)
+            self.first = f" (the first is {first!r}, of query {query_id!r})"
+        self.count += len(before) - len(after)
 
 
 def _named(ids: Sized[str]) -> str:
@@ -200,7 +233,7 @@ def _every_query(run: Run, collection: Collection) -> Run:
 
 
 def _collection_hash(collection: Collection) -> str:
-    """Returns a hash of all that candidates depend on: texts by id, and candidates it brings."""
+    """Returns a hash of all that candidates depend on: texts by id, and pools."""
     digest = hashlib.sha256()
     for texts in (collection.passages, collection.queries):
         digest.update(f"{len(texts)}\n".encode())
@@ -210,7 +243,7 @@ def _collection_hash(collection: Collection) -> str:
                 raw = part.encode("utf-8", "surrogatepass")
                 digest.update(b"%d\n" % len(raw))
                 digest.update(raw)
-    given: Run | None = getattr(collection, "candidates", None)
-    for query_id, scores in sorted((given or {}).items()):
-        digest.update(repr((query_id, sorted(scores.items()))).encode())
+    digest.update(repr(collection.excludes_own_id).encode())
+    for query_id, pool in sorted((collection.pools or {}).items()):
+        digest.update(repr((query_id, pool)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

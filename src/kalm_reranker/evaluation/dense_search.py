@@ -1,14 +1,18 @@
 """Exact search by cosine over a collection, for measurements: nothing is approximated or kept."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from kalm_reranker.errors import InputError
 from kalm_reranker.options import check_count
 from kalm_reranker.progress import progress_bar
 from kalm_reranker.search.dense_model import DenseModel, FloatArray
 from kalm_reranker.search.ranking import Run
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
 
 # Passages whose vectors are held at a time: long enough for batches of similar length, and 30 MB
 # of vectors of width 1024 with the scores of 1,000 queries.
@@ -21,6 +25,7 @@ def dense_search(
     queries: Mapping[str, str],
     *,
     top_k: int,
+    pools: Mapping[str, Sequence[str]] | None = None,
     show_progress: bool | None = None,
 ) -> Run:
     """Returns the passages closest to each query.
@@ -33,6 +38,7 @@ def dense_search(
         passages: Passage id -> text.
         queries: Query id -> text.
         top_k: Passages for a query; all where there are fewer.
+        pools: Query id -> the passages it is compared with, for all queries; None for all passages.
         show_progress: See `progress_bar`.
 
     Returns:
@@ -52,6 +58,7 @@ def dense_search(
         )
     ids = sorted(passages)
     best = _Best(len(queries), top_k)
+    places = None if pools is None else _places(ids, [pools[query_id] for query_id in queries])
     with progress_bar(len(queries), label="encode", unit="queries", show=show_progress) as done:
         vectors = np.empty((len(queries), model.width), np.float32)  # [Q, W]
         for row, text in enumerate(queries.values()):
@@ -61,12 +68,20 @@ def dense_search(
         for start in range(0, len(ids), _BLOCK):
             block = ids[start : start + _BLOCK]
             encoded = model.encode_passages([passages[passage_id] for passage_id in block])
-            best.add(vectors @ encoded.T, start)  # [Q, W] x [W, P] -> [Q, P]
+            best.add(vectors @ encoded.T, start, places)  # [Q, W] x [W, P] -> [Q, P]
             done(len(block))
     return {
         query_id: {ids[found]: float(score) for score, found in best.row(row)}
         for row, query_id in enumerate(queries)
     }
+
+
+def _places(ids: Sequence[str], pools: Sequence[Sequence[str]]) -> list[IntArray]:
+    """Returns the rows of each pool's passages, ascending, without those that are not there."""
+    row_of = {passage_id: row for row, passage_id in enumerate(ids)}
+    return [
+        np.array(sorted({row_of[key] for key in pool if key in row_of}), np.int64) for pool in pools
+    ]
 
 
 class _Best:
@@ -82,20 +97,27 @@ class _Best:
         self._scores = [np.empty(0, np.float32) for _ in range(num_queries)]
         self._rows = [np.empty(0, np.int64) for _ in range(num_queries)]
 
-    def add(self, scores: FloatArray, first_row: int) -> None:
+    def add(
+        self, scores: FloatArray, first_row: int, places: Sequence[IntArray] | None = None
+    ) -> None:
         """Takes the scores of further rows, in ascending order of rows.
 
         Args:
             scores: One row of scores for each query, float32 [Q, P].
             first_row: Number of the first of these P rows.
+            places: For each query the rows that count, ascending; None for all.
         """
+        num_rows = scores.shape[1]
         for query, found in enumerate(scores):
             kept = self._scores[query]
+            if places is None:
+                new = np.arange(num_rows)
+            else:
+                bounds = np.searchsorted(places[query], (first_row, first_row + num_rows))
+                new = places[query][bounds[0] : bounds[1]] - first_row
             if len(kept) == self._top_k:
                 # Later rows have larger ids: one that equals the last kept score loses to it.
-                new = np.flatnonzero(found > kept[-1])
-            else:
-                new = np.arange(len(found))
+                new = new[found[new] > kept[-1]]
             if not len(new):
                 continue
             together = np.concatenate([kept, found[new]])

@@ -1,9 +1,7 @@
 """First stages of an evaluation: each finds candidates in its own way, and says in words how."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,14 @@ from kalm_reranker.errors import DataFileError, InputError, InvalidOptionError
 from kalm_reranker.evaluation.collection import Collection
 from kalm_reranker.evaluation.dense_search import dense_search
 from kalm_reranker.evaluation.first_stage_spec import FirstStageSpec
-from kalm_reranker.lines import existing_file, reading
+from kalm_reranker.evaluation.mteb_predictions import read_mteb_predictions
+from kalm_reranker.evaluation.rankers.sentence_models import (
+    LocatedModel,
+    library_version,
+    locate_model,
+)
+from kalm_reranker.evaluation.run_folders import run_path
+from kalm_reranker.lines import reading
 from kalm_reranker.search.analysis import analysis_version
 from kalm_reranker.search.bm25 import BM25FirstStage
 from kalm_reranker.search.dense_model import DenseModel
@@ -46,8 +51,8 @@ def first_stage(
     spec: FirstStageSpec,
     collection: Collection,
     *,
-    subset: str | None,
-    split: str | None,
+    subset: str,
+    split: str,
     device: str | None,
     batch_size: int,
     show_progress: bool | None,
@@ -66,8 +71,9 @@ def first_stage(
         return _Given(collection)
     assert spec.target is not None  # all others have one
     if spec.kind == "dense":
-        model = DenseModel(spec.target, device=device, batch_size=batch_size)
-        return _Dense(model, collection, show_progress)
+        located = locate_model(spec.target, "SentenceTransformer")
+        model = DenseModel(located.folder, device=device, batch_size=batch_size)
+        return _Dense(located, model, collection, show_progress)
     path = Path(spec.target).expanduser()
     if spec.kind == "run":
         return _RunFile(path, collection.name)
@@ -93,7 +99,17 @@ class _BM25(FirstStage):
             self._collection.passages, language=spec.language, k1=spec.k1, b=spec.b
         )
         self._english = index.english
-        return index.search(self._collection.queries, top_k)
+        collection = self._collection
+        if collection.pools is None:
+            return index.search(collection.queries, top_k)
+        run: Run = {}
+        for query_id, text in collection.queries.items():
+            # Term statistics stay those of the whole collection.
+            found = index.search({query_id: text}, len(index))[query_id]
+            pool = set(collection.pools[query_id])
+            best = islice((pair for pair in found.items() if pair[0] in pool), top_k)
+            run[query_id] = dict(best)
+        return run
 
     def description(self) -> str:
         analysis = (
@@ -109,9 +125,14 @@ class _BM25(FirstStage):
 
 class _Dense(FirstStage):
     def __init__(
-        self, model: DenseModel, collection: Collection, show_progress: bool | None
+        self,
+        located: LocatedModel,
+        model: DenseModel,
+        collection: Collection,
+        show_progress: bool | None,
     ) -> None:
-        self.source = f"The dense model {model.name}"
+        self.source = f"The dense model {located.name}"
+        self._located = located
         self._model = model
         self._collection = collection
         self._show_progress = show_progress
@@ -119,7 +140,7 @@ class _Dense(FirstStage):
     def made_from(self) -> dict[str, Any]:
         return {
             "versions": _versions("sentence-transformers", "transformers", "torch"),
-            "fingerprint": self._model.fingerprint,
+            "fingerprint": self._located.fingerprint,
         }
 
     def find(self, top_k: int) -> Run:
@@ -128,31 +149,21 @@ class _Dense(FirstStage):
             self._collection.passages,
             self._collection.queries,
             top_k=top_k,
+            pools=self._collection.pools,
             show_progress=self._show_progress,
         )
 
     def description(self) -> str:
         library = "sentence-transformers"
         return (
-            f"dense retrieval with {self._model.name} ({library} {_versions(library)[library]}, "
+            f"dense retrieval with {self._located.label} ({library} {_versions(library)[library]}, "
             "its own prompts, exact search by cosine)"
         )
 
 
 class _RunFile(FirstStage):
     def __init__(self, path: Path, dataset: str) -> None:
-        self._path = path
-        if path.is_dir():
-            # A dataset's name may be a path of its own, as `beir/nfcorpus`.
-            expected = path / f"{dataset.replace('/', '_')}.trec"
-            found = existing_file(expected)
-            if found is None:
-                raise DataFileError(
-                    f"{path} holds no run for the dataset {dataset!r}: there is neither "
-                    f"{expected.name} nor {expected.name}.gz.",
-                    hint="Name the run's file after the dataset.",
-                )
-            self._path = found
+        self._path = run_path(path, dataset)
         self.source = str(self._path)
 
     def made_from(self) -> dict[str, Any]:
@@ -166,7 +177,7 @@ class _RunFile(FirstStage):
 
 
 class _Predictions(FirstStage):
-    def __init__(self, path: Path, dataset: str, *, subset: str | None, split: str | None) -> None:
+    def __init__(self, path: Path, dataset: str, *, subset: str, split: str) -> None:
         self._path = _predictions_file(path, dataset)
         self._subset = subset
         self._split = split
@@ -176,9 +187,7 @@ class _Predictions(FirstStage):
         return {"sha256": _hash(self._path), "subset": self._subset, "split": self._split}
 
     def find(self, top_k: int) -> Run:
-        reader = import_module("kalm_reranker.evaluation.mteb_predictions")
-        run: Run = reader.read_mteb_predictions(self._path, subset=self._subset, split=self._split)
-        return run
+        return read_mteb_predictions(self._path, subset=self._subset, split=self._split)
 
     def description(self) -> str:
         return f"mteb's predictions in {self._path.name}"
@@ -187,22 +196,27 @@ class _Predictions(FirstStage):
 class _Given(FirstStage):
     def __init__(self, collection: Collection) -> None:
         self.source = f"The dataset {collection.name!r}"
-        given: Run | None = getattr(collection, "candidates", None)
-        if given is None:
+        if collection.pools is None:
             raise InvalidOptionError(
                 f"The dataset {collection.name!r} brings no candidates of its own.",
                 hint="Choose another first stage, such as bm25.",
             )
-        self._given = given
+        self._pools = collection.pools
 
     def made_from(self) -> dict[str, Any]:
         return {}  # they are part of the collection
 
     def find(self, top_k: int) -> Run:
-        return self._given
+        # Without scores; the order is the source's, which for some is that of a first stage.
+        return {
+            query_id: {
+                passage_id: float(len(pool) - place) for place, passage_id in enumerate(pool)
+            }
+            for query_id, pool in self._pools.items()
+        }
 
     def description(self) -> str:
-        return "the dataset's own candidates"
+        return "the dataset's own candidates, in the order of the source"
 
 
 def _predictions_file(path: Path, dataset: str) -> Path:
@@ -237,11 +251,5 @@ def _hash(path: Path) -> str:
         return content_hash(path)
 
 
-def _versions(*packages: str) -> Mapping[str, str | None]:
-    found: dict[str, str | None] = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
+def _versions(*packages: str) -> dict[str, str | None]:
+    return {package: library_version(package) for package in packages}
