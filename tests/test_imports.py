@@ -15,15 +15,15 @@ BELOW = {
     "checkpoints": {"prompts"},
     "encoding": {"model", "prompts", "options"},
     "engine": {"encoding", "model", "scoring", "stats", "progress", "options"},
-    "reranker": {"engine", "encoding", "model", "checkpoints", *LEAVES},
+    "reranker": {"engine", "encoding", "model", "checkpoints", "calibration", *LEAVES},
     "store": {"encoding", "model", "options"},
     "search": {
         *("store", "reranker", "checkpoints", "model"),
-        *("options", "extras", "lines", "progress"),
+        *("options", "extras", "lines", "progress", "scoring"),
     },
     "index": {
         *("search", "store", "reranker", "encoding", "checkpoints", "model"),
-        *("options", "extras", "lines", "__version__"),
+        *("options", "extras", "lines", "calibration", "__version__"),
     },
     "machine": {"__version__"},
     "bench": {

@@ -5,10 +5,11 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple, NotRequired, TypedDict, overload
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, overload
 
 import torch
 
+from kalm_reranker.calibration import Calibration, CalibrationOrigin, as_calibration
 from kalm_reranker.checkpoints import (
     Checkpoint,
     checkpoint_identity,
@@ -71,6 +72,7 @@ class RankedDocument(TypedDict):
 
     corpus_id: int
     score: float
+    raw_score: NotRequired[float]
     margin: NotRequired[float]
     text: NotRequired[str]
 
@@ -132,6 +134,9 @@ class KaLMReranker:
         quantization: "int8" keeps the decoder's weights in 8 bits: faster on CPUs that multiply
             bytes natively, and outside the exactness contract (docs/performance.md says by how
             much margins move). Passage states do not depend on it. None keeps them as they are.
+        calibration: A calibration, or the file that `kalm calibrate` wrote. Scores are then
+            calibrated probabilities, in the same order; margins stay as they are, and results of
+            `rank` have a `raw_score` (docs/calibration.md).
         threads: Threads that PyTorch computes with on a CPU, in the whole process. If not given:
             PyTorch's own number, or fewer where this process may use fewer cores.
         revision: Branch, tag or commit on the hub.
@@ -141,6 +146,7 @@ class KaLMReranker:
 
     Raises:
         CheckpointError: The model cannot be found, fetched or used.
+        CalibrationError: The calibration cannot be read, or was fitted to another model.
         InputError: A setting is out of range.
 
     Example:
@@ -176,6 +182,7 @@ class KaLMReranker:
         prefix_cache_bytes: int | None = None,
         engine: EngineName = "auto",
         quantization: QuantizationName | None = None,
+        calibration: Calibration | str | os.PathLike[str] | None = None,
         threads: int | None = None,
         revision: str | None = None,
         token: str | None = None,
@@ -193,6 +200,11 @@ class KaLMReranker:
         self.engine = choose_engine(engine, self.device, self.dtype)
         self.quantization = choose_quantization(quantization, self.engine, self.device, self.dtype)
         self.threads = choose_threads(threads)
+        self.calibration = as_calibration(calibration)
+        self._scored_pair = (
+            scored_pair if self.calibration is None else self.calibration.scored_pair
+        )
+        self._remarked: set[str] = set()
         if token_budget is None:
             token_budget = default_token_budget(self.device)
         token_budget = check_count(token_budget, "token_budget")
@@ -236,6 +248,8 @@ class KaLMReranker:
         if long_documents == "windows":
             check_window_length(options.max_length, len(tokenizer.document_prefix))
             check_window_ratio(self.compression_ratio, options.max_length)
+        if self.calibration is not None:
+            self._check_calibration(self.calibration, options)
         loaded = load_model(
             config, self.checkpoint.weight_files, dtype=self.dtype, device=self.device
         )
@@ -254,6 +268,7 @@ class KaLMReranker:
         quantized = "" if self.quantization is None else f"quantization={self.quantization!r}, "
         windows = "long_documents='windows', " if options.long_documents == "windows" else ""
         threads = f"threads={self.threads.number} ({self.threads.reason}), "
+        calibrated = "" if self.calibration is None else f", calibration='{self.calibration}'"
         return (
             f"KaLMReranker({self.checkpoint.name!r}, device={str(self.device)!r}, "
             f"dtype={dtype_name(self.dtype)!r} ({self._dtype_reason}), "
@@ -261,7 +276,7 @@ class KaLMReranker:
             f"{threads if self.device.type == 'cpu' else ''}"
             f"compression_ratio={self.compression_ratio}, max_length={options.max_length}, "
             f"{windows}query_max_length={options.query_max_length}, "
-            f"batch_size={options.batch_size})"
+            f"batch_size={options.batch_size}{calibrated})"
         )
 
     @property
@@ -373,8 +388,8 @@ class KaLMReranker:
             show_progress: None shows a progress bar for long lists on a terminal.
 
         Returns:
-            P(yes) of each pair, in the order of `pairs`; with `return_margin` a list of
-            `ScoredPair(score, margin)`.
+            P(yes) of each pair, or what the calibration makes of it, in the order of `pairs`; with
+            `return_margin` a list of `ScoredPair(score, margin)`.
 
         Raises:
             InvalidPairError: An element is not a pair.
@@ -383,13 +398,10 @@ class KaLMReranker:
                 length of windows.
             NonFiniteScoreError: The model overflowed.
         """
-        margins = self._pipeline.score_texts(
-            check_pairs(pairs),
-            self._instruction(instruction),
-            self._ratio(compression_ratio),
-            show_progress,
-        )
-        return _as_scores(margins, return_margin)
+        chosen, ratio = self._instruction(instruction), self._ratio(compression_ratio)
+        margins = self._pipeline.score_texts(check_pairs(pairs), chosen, ratio, show_progress)
+        self._remark(len(margins), ratio, chosen, logging.WARNING)
+        return self._as_scores(margins, return_margin)
 
     def rank(
         self,
@@ -417,7 +429,8 @@ class KaLMReranker:
 
         Returns:
             Results sorted by falling score; equal ones keep the order of `documents`.
-            `corpus_id` is the position in `documents`.
+            `corpus_id` is the position in `documents`. With a calibration, `score` is the
+            calibrated one, and `raw_score` is P(yes) of the model itself.
 
         Raises:
             InvalidTextError: A text cannot be read, or the query is empty.
@@ -430,20 +443,21 @@ class KaLMReranker:
         texts = check_documents(documents)
         if top_k is not None:
             check_count(top_k, "top_k")
+        chosen, ratio = self._instruction(instruction), self._ratio(compression_ratio)
         margins = self._pipeline.score_texts(
-            [(query, text) for text in texts],
-            self._instruction(instruction),
-            self._ratio(compression_ratio),
-            show_progress,
+            [(query, text) for text in texts], chosen, ratio, show_progress
         )
+        self._remark(len(margins), ratio, chosen, logging.WARNING)
         # By margin, since scores of very relevant documents round to the same 1.0.
         order = sorted(range(len(texts)), key=lambda index: -margins[index])[:top_k]
         results: list[RankedDocument] = []
         for index in order:
-            score, margin = scored_pair(margins[index])
-            result = RankedDocument(corpus_id=index, score=score)
+            pair = self._scored_pair(margins[index])
+            result = RankedDocument(corpus_id=index, score=pair.score)
+            if self.calibration is not None:
+                result["raw_score"] = pair.raw_score
             if return_margin:
-                result["margin"] = margin
+                result["margin"] = pair.margin
             if return_documents:
                 result["text"] = texts[index]
             results.append(result)
@@ -526,8 +540,8 @@ class KaLMReranker:
             show_progress: None shows a progress bar for long lists on a terminal.
 
         Returns:
-            P(yes) of each passage, in the order of `states`; with `return_margin` a list of
-            `ScoredPair(score, margin)`.
+            P(yes) of each passage, or what the calibration makes of it, in the order of `states`;
+            with `return_margin` a list of `ScoredPair(score, margin)`.
 
         Raises:
             InputError: `states` are no PassageStates.
@@ -541,10 +555,12 @@ class KaLMReranker:
         self._check_provenance(states)
         if compression_ratio is not UNSET:
             states = states.repool(compression_ratio)
-        prompt = self._pipeline.prompt(query, self._instruction(instruction))
+        chosen = self._instruction(instruction)
+        prompt = self._pipeline.prompt(query, chosen)
         pairs = [(0, index) for index in range(len(states))]
         margins = self._pipeline.score_states([prompt], states, pairs, show_progress)
-        return _as_scores(margins, return_margin)
+        self._remark(len(margins), states.compression_ratio, chosen)
+        return self._as_scores(margins, return_margin)
 
     def score_many(
         self, requests: Sequence[ScoreRequest], *, show_progress: bool | None = None
@@ -575,12 +591,52 @@ class KaLMReranker:
             wanted = ScoreRequest(*request)
             check_query(wanted.query)
             self._check_provenance(wanted.states)
-            prompts.append(
-                self._pipeline.prompt(wanted.query, self._instruction(wanted.instruction))
-            )
+            chosen = self._instruction(wanted.instruction)
+            prompts.append(self._pipeline.prompt(wanted.query, chosen))
             states.append(wanted.states)
+            self._remark(len(wanted.states), wanted.states.compression_ratio, chosen)
         margins = self._pipeline.score_requests(prompts, states, show_progress)
-        return [[scored_pair(margin) for margin in one] for one in margins]
+        return [[self._scored_pair(margin) for margin in one] for one in margins]
+
+    def calibration_origin(
+        self, instructions: Sequence[str], *, compression_ratio: RatioOption = UNSET
+    ) -> CalibrationOrigin:
+        """Returns what a calibration of this reranker's margins has to say of them.
+
+        Args:
+            instructions: Task instructions of the pairs.
+            compression_ratio: They were scored at; the reranker's own, if not given.
+        """
+        return CalibrationOrigin(
+            model=self.checkpoint.name,
+            model_fingerprint=self.provenance.model_fingerprint,
+            template_version=TEMPLATE_VERSION,
+            compression_ratio=self._ratio(compression_ratio),
+            instructions=tuple(instructions),
+            dtype=dtype_name(self.dtype),
+            **self._calibrated_settings(self.options),
+        )
+
+    def calibration_notes(
+        self, compression_ratio: int, instruction: str | None = None
+    ) -> list[str]:
+        """Returns how scores at these settings lie outside the calibration, in words.
+
+        Their order is right all the same; as probabilities they may be off.
+
+        Args:
+            compression_ratio: Tokens per state.
+            instruction: Task instruction; the checkpoint's default, if None.
+        """
+        if self.calibration is None:
+            return []
+        return [
+            f"the calibration was fitted with {difference}: scores are in order, but rougher as "
+            "probabilities"
+            for difference in self.calibration.origin.differences(
+                compression_ratio=compression_ratio, instruction=self._instruction(instruction)
+            )
+        ]
 
     def warm_up(self, *, num_candidates: int = 100, num_queries: int = 3) -> float:
         """Does now what would otherwise slow the first requests: compiling, and making kernels.
@@ -607,6 +663,47 @@ class KaLMReranker:
         seconds = time.perf_counter() - start
         logger.info("warmed up in %.1f s", seconds)
         return seconds
+
+    def _calibrated_settings(self, options: PipelineOptions) -> dict[str, Any]:
+        """Returns what else moves margins and holds for all calls, under a calibration's names."""
+        return {
+            "system_instruction": options.system_instruction,
+            "max_length": options.max_length,
+            "long_documents": options.long_documents,
+            "quantization": self.quantization or "none",
+        }
+
+    def _check_calibration(self, calibration: Calibration, options: PipelineOptions) -> None:
+        """Refuses a calibration of another model; says what else is different."""
+        origin, name = calibration.origin, self.checkpoint.name
+        if origin.model_fingerprint is None:
+            logger.warning("the calibration does not say which model it was fitted to")
+        else:
+            calibration.check_model(model_fingerprint(self.checkpoint), TEMPLATE_VERSION, name)
+        for difference in origin.differences(**self._calibrated_settings(options)):
+            logger.warning("the calibration was fitted with %s", difference)
+
+    def _remark(
+        self, num_pairs: int, ratio: int, instruction: str, level: int = logging.INFO
+    ) -> None:
+        """Counts pairs that lie outside the calibration; logs each way of doing so once.
+
+        States that are scored may be those of a cascade's coarse pass, which is no surprise: hence
+        the level.
+        """
+        notes = self.calibration_notes(ratio, instruction)
+        if notes:
+            self.stats.add(pairs_outside_calibration=num_pairs)
+        for note in notes:
+            if note not in self._remarked:
+                self._remarked.add(note)
+                logger.log(level, "at ratio %d: %s", ratio, note)
+
+    def _as_scores(
+        self, margins: list[float], return_margin: bool
+    ) -> list[float] | list[ScoredPair]:
+        scored = [self._scored_pair(margin) for margin in margins]
+        return scored if return_margin else [pair.score for pair in scored]
 
     def _check_provenance(self, states: PassageStates) -> None:
         if not isinstance(states, PassageStates):
@@ -663,8 +760,3 @@ def _chosen_ratio(chunk_size: RatioOption, compression_ratio: RatioOption) -> Ra
         )
     chosen = compression_ratio if chunk_size is UNSET else chunk_size
     return chosen if chosen is UNSET else check_ratio(chosen)
-
-
-def _as_scores(margins: list[float], return_margin: bool) -> list[float] | list[ScoredPair]:
-    scored = [scored_pair(margin) for margin in margins]
-    return scored if return_margin else [pair.score for pair in scored]

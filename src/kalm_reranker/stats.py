@@ -21,6 +21,8 @@ class RerankerStats:
         batches_split: Batches that did not fit into memory and were made smaller.
         prefix_mismatches: Prompts that do not begin with the tokens of their instruction alone,
             and were scored without the prefix cache.
+        pairs_outside_calibration: Pairs scored at another compression ratio or instruction than
+            the calibration was fitted at.
     """
 
     queries: int = 0
@@ -34,6 +36,7 @@ class RerankerStats:
     compiled_in_requests: int = 0
     batches_split: int = 0
     prefix_mismatches: int = 0
+    pairs_outside_calibration: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, **counts: int) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kalm_reranker.errors import InvalidRatioError
+from kalm_reranker.errors import InvalidOptionError, InvalidRatioError
 from kalm_reranker.options import UNSET, RatioOption
 
 ModelOption = Annotated[
@@ -38,6 +38,22 @@ QuantizationOption = Annotated[
         "--quantization", help="int8: the decoder's weights in 8 bits. (default: as they are)"
     ),
 ]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE",
+        help="What `kalm calibrate` wrote: scores become calibrated probabilities.",
+    ),
+]
+MinScoreOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-score",
+        metavar="X",
+        help="Leave out results with a smaller score, and say how many.",
+    ),
+]
 RatioTextOption = Annotated[
     str | None,
     typer.Option(
@@ -64,6 +80,25 @@ LongDocumentsOption = Annotated[
 ]
 
 
+def check_min_score(value: float | None) -> float:
+    """Returns the smallest score to show, 0 if not given.
+
+    Raises:
+        InvalidOptionError: No score can be that.
+    """
+    if value is None:
+        return 0.0
+    if not 0 <= value <= 1:
+        raise InvalidOptionError(f"--min-score must be from 0 to 1; got {value}.")
+    return value
+
+
+def report_left_out(count: int, total: int, min_score: float) -> None:
+    """Says on stderr how many results `--min-score` left out."""
+    if count:
+        typer.echo(f"note: {count} of {total} results score below {min_score}", err=True)
+
+
 def ratio_from_text(text: str | None) -> RatioOption:
     """Reads a compression ratio as typed on a command line; "none" is no pooling.
 
@@ -80,3 +115,20 @@ def ratio_from_text(text: str | None) -> RatioOption:
         raise InvalidRatioError(
             f"--compression-ratio must be a positive integer or 'none'; got {text!r}."
         ) from None
+
+
+def counts_from_text(text: str, option: str) -> tuple[int, ...]:
+    """Reads positive numbers such as 128,256.
+
+    Raises:
+        InvalidOptionError: It is something else.
+    """
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise InvalidOptionError(
+            f"{option} must be positive whole numbers with commas between them; got {text!r}."
+        )
+    return numbers

@@ -21,9 +21,10 @@ class RankedRow:
         rank: From 1.
         corpus_id: Position among the passages given, from 0.
         id: Its id in the file; None where it has none.
-        score: P(yes).
+        score: P(yes), or the calibrated probability.
         margin: yes logit - no logit.
         text: The passage.
+        raw_score: P(yes) where `score` is calibrated; None, and not printed, where it is not.
     """
 
     rank: int
@@ -32,12 +33,16 @@ class RankedRow:
     score: float
     margin: float
     text: str
+    raw_score: float | None = None
 
 
 def print_json_lines(rows: Sequence[RankedRow]) -> None:
     """Prints one JSON object per row."""
     for row in rows:
-        print_json(asdict(row))
+        values = asdict(row)
+        if row.raw_score is None:
+            del values["raw_score"]
+        print_json(values)
 
 
 def print_json(value: object) -> None:

@@ -5,15 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kalm_reranker.cli.options import (
+    CalibrationOption,
     DeviceOption,
     DtypeOption,
     EngineOption,
     LongDocumentsOption,
     MaxLengthOption,
+    MinScoreOption,
     ModelOption,
     QuantizationOption,
     RatioTextOption,
+    check_min_score,
     ratio_from_text,
+    report_left_out,
 )
 from kalm_reranker.cli.output import RankedRow, print_json_lines, print_table
 from kalm_reranker.cli.passage_files import Passage, read_passages
@@ -50,6 +54,8 @@ def rerank(
     ] = None,
     model: ModelOption = "pico",
     compression_ratio: RatioTextOption = None,
+    calibration: CalibrationOption = None,
+    min_score: MinScoreOption = None,
     margin: Annotated[
         bool, typer.Option("--margin", help="Show yes logit - no logit beside the score.")
     ] = False,
@@ -75,6 +81,7 @@ def rerank(
     [dim]kalm rerank "capital of China?" --file passages.jsonl --top-k 5 --json[/dim]
     """
     ratio = ratio_from_text(compression_ratio)
+    smallest = check_min_score(min_score)
     passages = [Passage(text) for text in documents or []]
     if file is not None:
         passages += read_passages(file)
@@ -92,6 +99,7 @@ def rerank(
         dtype=dtype,
         engine=engine,  # type: ignore[arg-type]  # checked where it is used
         quantization=quantization,  # type: ignore[arg-type]
+        calibration=calibration,
         compression_ratio=ratio,
         max_length=UNSET if max_length is None else max_length,
         special_tokens="text" if plain_text else "control",
@@ -112,13 +120,16 @@ def rerank(
             score=result["score"],
             margin=result["margin"],
             text=passages[result["corpus_id"]].text,
+            raw_score=result.get("raw_score"),
         )
         for rank, result in enumerate(ranked, start=1)
+        if result["score"] >= smallest
     ]
     if as_json:
         print_json_lines(rows)
     else:
         print_table(rows, with_margin=margin)
+    report_left_out(len(ranked) - len(rows), len(ranked), smallest)
     _report_cuts(reranker.stats, reranker.options)
 
 

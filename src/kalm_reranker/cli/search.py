@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kalm_reranker.cli.options import (
+    CalibrationOption,
     DeviceOption,
     DtypeOption,
     EngineOption,
     IndexArgument,
+    MinScoreOption,
     MovedModelOption,
     QuantizationOption,
+    check_min_score,
     ratio_from_text,
+    report_left_out,
 )
 from kalm_reranker.cli.output import one_line, print_json, print_table
 from kalm_reranker.cli.search_options import cascade_from_text, filter_from_texts
@@ -114,6 +118,8 @@ def search(
             "of results: margins of two ratios have no common scale.",
         ),
     ] = False,
+    calibration: CalibrationOption = None,
+    min_score: MinScoreOption = None,
     margin: Annotated[
         bool, typer.Option("--margin", help="In the table: yes logit - no logit beside the score.")
     ] = False,
@@ -149,6 +155,7 @@ def search(
         raise InvalidOptionError(
             "--explain is for one query.", hint="Give one as text, in place of a file."
         )
+    smallest = check_min_score(min_score)
     settings: dict[str, Any] = {
         "top_k": top_k,
         "instruction": instruction,
@@ -176,12 +183,15 @@ def search(
         dtype=dtype,
         engine=engine,  # type: ignore[arg-type]  # checked where it is used
         quantization=quantization,  # type: ignore[arg-type]
+        calibration=calibration,
         # One query uses nothing again.
         prefix_cache_bytes=None if query is None else 0,
     ) as opened:
         if query is not None:
-            results = opened.search(query, **settings, **first)
+            found = opened.search(query, **settings, **first)
+            results = found.at_least(smallest)
             _show(results, as_json=as_json, with_margin=margin, explain=explain)
+            report_left_out(len(found) - len(results), len(found), smallest)
             return
         from kalm_reranker.cli.search_batch import search_all
 
@@ -193,6 +203,7 @@ def search(
             first_stage=first,
             output=output,
             trec=trec,
+            min_score=smallest,
         )
 
 
@@ -215,7 +226,7 @@ def _show(results: "SearchResults", *, as_json: bool, with_margin: bool, explain
         typer.echo(f"damaged, left out: {one_line(line)}", err=True)
     for note in results.notes:
         typer.echo(f"note: {note}", err=True)
-    if not results.results:
+    if not results.results and not results.num_candidates:
         typer.echo("no passage was found", err=True)
 
 

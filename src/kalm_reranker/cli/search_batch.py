@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from kalm_reranker.cli.options import report_left_out
 from kalm_reranker.errors import InvalidOptionError, KalmRerankerError, StoreWriteError, shown
 from kalm_reranker.progress import progress_bar
 from kalm_reranker.search.ranking import Run, ranked_ids
@@ -40,6 +41,7 @@ def search_all(
     first_stage: dict[str, Any],
     output: Path | None,
     trec: bool,
+    min_score: float = 0.0,
 ) -> None:
     """Answers every query of a file and writes the results.
 
@@ -51,9 +53,10 @@ def search_all(
         first_stage: Arguments of `search` alone.
         output: Where to write; stdout, if None.
         trec: A TREC run instead of JSON lines.
+        min_score: Results with a smaller score are left out.
     """
     jobs = _jobs(queries, candidates)
-    damaged = 0
+    damaged = left_out = total = 0
     notes: Counter[str] = Counter()
     run: Run = {}
     if trec:  # before the work, not after it
@@ -71,6 +74,8 @@ def search_all(
                     job.ids if job.scores is None else job.scores
                 )
                 results = index.rerank(job.query, given, missing_ok=True, **settings)
+            found, results = len(results), results.at_least(min_score)
+            total, left_out = total + found, left_out + found - len(results)
             damaged += len(results.damaged)
             notes.update(results.notes)
             if trec:
@@ -87,6 +92,7 @@ def search_all(
         typer.echo(f"note: {note} ({count} of {len(jobs)} queries)", err=True)
     if len(notes) > _MOST_NOTES:
         typer.echo(f"note: and {len(notes) - _MOST_NOTES} other notes", err=True)
+    report_left_out(left_out, total, min_score)
     if damaged:
         typer.echo(
             f"note: {damaged} candidates are damaged and were left out; see `kalm index verify`",

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from kalm_reranker.calibration import Calibration
 from kalm_reranker.errors import StatesMismatchError
 from kalm_reranker.index.origin import check_same_encoding, check_same_model
 from kalm_reranker.options import EngineName, QuantizationName
@@ -31,6 +32,7 @@ class IndexModels:
         engine: As in `KaLMReranker`.
         quantization: As in `KaLMReranker`; of the model for queries.
         prefix_cache_bytes: As in `KaLMReranker`; of the model for queries.
+        calibration: As in `KaLMReranker`; of the model for queries.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class IndexModels:
         engine: EngineName | None = None,
         quantization: QuantizationName | None = None,
         prefix_cache_bytes: int | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self._folder = folder
         self._header = header
@@ -54,6 +57,7 @@ class IndexModels:
         self._engine: EngineName = engine or "auto"
         self._quantization = quantization
         self._prefix_cache_bytes = prefix_cache_bytes
+        self._calibration = calibration
         # Loading takes seconds: of several threads that ask, one does it.
         self._lock = threading.RLock()
         self._reranker: KaLMReranker | None = None
@@ -66,6 +70,7 @@ class IndexModels:
 
         Raises:
             StatesMismatchError: It is not the model that made the states.
+            CalibrationMismatchError: It is not the model that the calibration was fitted to.
             CheckpointError: It cannot be found, fetched or used.
         """
         with self._lock:
@@ -74,6 +79,7 @@ class IndexModels:
                     self._scoring_dtype(),
                     quantization=self._quantization,
                     prefix_cache_bytes=self._prefix_cache_bytes,
+                    calibration=self._calibration,
                 )
                 self._check(self._reranker)
             return self._reranker
@@ -144,6 +150,7 @@ class IndexModels:
         *,
         quantization: QuantizationName | None = None,
         prefix_cache_bytes: int | None = None,
+        calibration: Calibration | None = None,
     ) -> KaLMReranker:
         origin = self._header.provenance
         name = self._header.model if self._model is None else os.fspath(self._model)  # type: ignore[arg-type]
@@ -154,6 +161,7 @@ class IndexModels:
             engine=self._engine,
             quantization=quantization,
             prefix_cache_bytes=prefix_cache_bytes,
+            calibration=calibration,
             max_length=origin.max_length,
             compression_ratio=self._header.compression_ratio,
             special_tokens=origin.special_tokens,  # type: ignore[arg-type]

@@ -7,11 +7,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from kalm_reranker.calibration import Calibration, as_calibration
 from kalm_reranker.checkpoints.settings import CascadeSettings, RerankerSettings
 from kalm_reranker.encoding.texts import check_query
 from kalm_reranker.errors import (
@@ -131,6 +132,7 @@ class PassageIndex:
         dtype: str | None = None,
         max_length: int | Unset = UNSET,
         long_documents: LongDocuments | None = None,
+        calibration: Calibration | str | os.PathLike[str] | None = None,
     ) -> Self:
         """Makes an empty index.
 
@@ -153,11 +155,13 @@ class PassageIndex:
                 given.
             long_documents: As in `KaLMReranker`: "truncate", if not given, or "windows". It holds
                 for all that is ever added.
+            calibration: As in `KaLMReranker`, for searches; the index does not keep it.
 
         Raises:
             StoreExistsError: There is an index already; with `exist_ok`, one made otherwise.
             StoreWriteError: The folder cannot be written.
             CheckpointError: The model cannot be found, fetched or used.
+            CalibrationError: The calibration cannot be read, or was fitted to another model.
             InvalidOptionError: A setting is out of range.
             InvalidRatioError: The ratio does not divide the length of windows.
             MissingExtraError: A dense model is asked for, and its library is not installed.
@@ -166,7 +170,11 @@ class PassageIndex:
         hot_bytes = check_bytes(hot_bytes, "hot_bytes")
         if isinstance(model, KaLMReranker):
             refuse_settings(
-                device=device, dtype=dtype, max_length=max_length, long_documents=long_documents
+                device=device,
+                dtype=dtype,
+                max_length=max_length,
+                long_documents=long_documents,
+                calibration=calibration,
             )
             reranker = model
         else:
@@ -176,6 +184,7 @@ class PassageIndex:
                 dtype=dtype,
                 max_length=max_length,
                 long_documents="truncate" if long_documents is None else long_documents,
+                calibration=calibration,
             )
         if dense is not None:
             from kalm_reranker.search.dense_model import DenseModel
@@ -212,6 +221,7 @@ class PassageIndex:
         engine: EngineName | None = None,
         quantization: QuantizationName | None = None,
         prefix_cache_bytes: int | None = None,
+        calibration: Calibration | str | os.PathLike[str] | None = None,
     ) -> Self:
         """Opens an index. The model is loaded when it is first needed.
 
@@ -226,11 +236,14 @@ class PassageIndex:
             engine: As in `KaLMReranker`.
             quantization: As in `KaLMReranker`.
             prefix_cache_bytes: As in `KaLMReranker`.
+            calibration: As in `KaLMReranker`, for searches. It is read now, and held to the model
+                when that is loaded.
 
         Raises:
             StoreNotFoundError: There is no index.
             InvalidStoreError: It is of another format version, or something else.
             DamagedStoreError: Its header is damaged.
+            InvalidCalibrationError: The calibration cannot be read.
         """
         path = Path(checked_location(folder, "folder"))
         if prefix_cache_bytes is not None:
@@ -243,6 +256,7 @@ class PassageIndex:
                 engine=engine,
                 quantization=quantization,
                 prefix_cache_bytes=prefix_cache_bytes,
+                calibration=calibration,
             )
         elif model is not None:
             checked_location(model, "model")
@@ -256,6 +270,7 @@ class PassageIndex:
             engine=engine,
             quantization=quantization,
             prefix_cache_bytes=prefix_cache_bytes,
+            calibration=as_calibration(calibration),
         )
         return cls(path, store, models, hot_bytes=hot_bytes)
 
@@ -486,7 +501,7 @@ class PassageIndex:
             query, max(candidates, top_k), name, predicate, log
         )
         notes += self._cut_note(query)
-        return self._searcher().rank(
+        results = self._searcher().rank(
             query,
             found,
             plan,
@@ -496,6 +511,7 @@ class PassageIndex:
             log=log,
             notes=notes,
         )
+        return self._with_calibration_notes(results, instruction)
 
     def rerank(
         self,
@@ -549,7 +565,7 @@ class PassageIndex:
             tuple(keys.values()),
             None if scores is None else {key: scores[name] for name, key in keys.items()},
         )
-        return self._searcher().rank(
+        results = self._searcher().rank(
             query,
             found,
             self._plan(cascade, compression_ratio),
@@ -559,6 +575,7 @@ class PassageIndex:
             log=StageLog(),
             notes=notes,
         )
+        return self._with_calibration_notes(results, instruction)
 
     def stats(self) -> IndexStats:
         """Returns how much is stored, and what the hot tier brought."""
@@ -656,6 +673,18 @@ class PassageIndex:
             return []
         limit = self.reranker.options.query_max_length
         return [f"the query was cut at {limit} tokens, this model's limit"]
+
+    def _with_calibration_notes(
+        self, results: SearchResults, instruction: str | None
+    ) -> SearchResults:
+        """Says which of the shown scores lie outside the calibration, if there is one."""
+        ratios = sorted({result.compression_ratio for result in results})
+        said = [
+            f"at ratio {ratio}, {note}"
+            for ratio in ratios
+            for note in self.reranker.calibration_notes(ratio, instruction)
+        ]
+        return replace(results, notes=(*results.notes, *said)) if said else results
 
     def _searcher(self) -> Searcher:
         reranker = self.reranker

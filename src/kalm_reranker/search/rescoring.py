@@ -24,7 +24,7 @@ class Scored:
 
     Attributes:
         key: Of the passage.
-        score: P(yes).
+        score: P(yes), or what a calibration makes of it.
         margin: yes logit - no logit.
         ratio: At which it was scored last.
         truncated: Whether its text was cut when it was encoded.

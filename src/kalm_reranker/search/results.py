@@ -1,8 +1,10 @@
 """What a search returns."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, overload
+
+from kalm_reranker.scoring import score_from_margin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +14,7 @@ class SearchResult:
     Attributes:
         id: Its name.
         rank: From 1.
-        score: P(yes) at `compression_ratio`.
+        score: P(yes) at `compression_ratio`, or what a calibration makes of it.
         margin: yes logit - no logit, at `compression_ratio`.
         text: The text; None where the index keeps none.
         metadata: As it was added; empty where there is none.
@@ -37,9 +39,14 @@ class SearchResult:
     first_stage_rank: int
     blended: float | None
 
+    @property
+    def raw_score(self) -> float:
+        """P(yes) of the model itself: `score` where there is no calibration."""
+        return score_from_margin(self.margin)
+
     def as_dict(self) -> dict[str, Any]:
-        """Returns the fields by name, for JSON."""
-        return asdict(self)
+        """Returns the fields and the raw score by name, for JSON."""
+        return {**asdict(self), "raw_score": self.raw_score}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,10 @@ class SearchResults(Sequence[SearchResult]):
 
     def __iter__(self) -> Iterator[SearchResult]:
         return iter(self.results)
+
+    def at_least(self, score: float) -> "SearchResults":
+        """Returns the results with at least this score, ranks and all else as they are."""
+        return replace(self, results=tuple(one for one in self.results if one.score >= score))
 
     @property
     def seconds(self) -> float:
