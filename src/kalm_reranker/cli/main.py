@@ -12,6 +12,7 @@ import typer
 
 from kalm_reranker import __version__
 from kalm_reranker.cli.bench import bench
+from kalm_reranker.cli.calibrate import calibrate
 from kalm_reranker.cli.compare import compare
 from kalm_reranker.cli.demo import demo
 from kalm_reranker.cli.index import app as index_app
@@ -37,6 +38,7 @@ app.command()(search)
 app.command()(models)
 app.command()(demo)
 app.command()(bench)
+app.command()(calibrate)
 app.command()(compare)
 
 
