@@ -50,6 +50,16 @@ def test_the_table(kalm, files, monkeypatch):
     assert max(map(len, out.splitlines()[3:])) <= 80
 
 
+def test_a_narrow_terminal_cuts_no_number(kalm, files, monkeypatch):
+    bad, good, qrels = files
+    wide, narrow = [], []
+    for columns, lines in (("100", wide), ("50", narrow)):
+        monkeypatch.setenv("COLUMNS", columns)
+        out = kalm("compare", bad, good, "--qrels", qrels)[1]
+        lines += [line.split() for line in out.splitlines() if line.startswith(("nDCG", "ROC"))]
+    assert narrow == wide
+
+
 def test_what_was_left_out_is_said(kalm, files):
     bad, good, qrels = files
     err = kalm("compare", bad, good, "--qrels", qrels)[2].splitlines()

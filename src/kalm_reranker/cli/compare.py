@@ -21,6 +21,7 @@ from kalm_reranker.search.run_files import read_trec_run
 
 _NAMES = ("A", "B")
 _NO_VALUE = "-"
+_LEAST_WIDTH = 80
 
 
 def compare(
@@ -134,7 +135,8 @@ def _print(compared: ComparedRuns, out: Console, *, runs: tuple[Path, Path], qre
         table.add_column(heading, justify="right", no_wrap=True)
     for one in compared.measures:
         table.add_row(*_row(one))
-    out.print(table)
+    # On a narrower terminal its lines wrap; cut numbers would be worse.
+    out.print(table, width=max(out.width, _LEAST_WIDTH), crop=False)
     tests = dict.fromkeys(one.comparison.test for one in compared.measures if one.comparison)
     if tests:
         out.print()
