@@ -6,6 +6,7 @@ import pytest
 
 from kalm_reranker.errors import DataFileError
 from kalm_reranker.evaluation.beir import load_beir
+from kalm_reranker.evaluation.judgements import Judgement, judged_collection
 
 CORPUS = [
     {"_id": "1", "title": "Gravity", "text": "attracts bodies."},
@@ -176,3 +177,143 @@ def test_an_unreadable_file_is_a_data_file_error(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(DataFileError, match="cannot be read: Permission denied"):
         load_beir(tmp_path)
+
+
+def test_what_is_left_out_is_named_with_its_line(tmp_path):
+    qrels = [*QRELS, "nobody\t1\t1", "q1\tmissing\t1", "q2\tgone\t0"]
+    notes = load_beir(beir_directory(tmp_path, qrels=qrels)).notes
+    path = tmp_path / "qrels" / "test.tsv"
+    assert notes == (
+        "1 judgement names a query that does not exist and is left out "
+        f"(first: 'nobody' on line 6 of {path}).",
+        "2 judgements each name a passage that is not in the corpus; it counts as one that no "
+        f"ranker finds (first: 'missing' on line 7, 'gone' on line 8 of {path}).",
+        "2 of 4 queries have no relevant passage, 1 of them without any judgement, and are left "
+        "out (first: 'q3', 'q4').",
+    )
+
+
+def test_a_whole_collection_has_no_notes(tmp_path):
+    queries, qrels = QUERIES[:2], [QRELS[0], *(line for line in QRELS[1:] if "q3" not in line)]
+    assert load_beir(beir_directory(tmp_path, queries=queries, qrels=qrels)).notes == ()
+
+
+def test_a_query_that_nobody_can_answer_is_noted(tmp_path):
+    qrels = ["q1\t1\t1", "q2\tmissing\t1"]
+    collection = load_beir(beir_directory(tmp_path, queries=QUERIES[:2], qrels=qrels))
+    assert set(collection.queries) == {"q1", "q2"}  # trec_eval counts it as 0
+    assert collection.notes[-1] == (
+        "On 1 of 2 queries every ranker gets 0, since no relevant passage of theirs is in the "
+        "corpus (first: 'q2')."
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"corpus": []}, r"corpus\.jsonl: expected a passage on each line; it has none"),
+        ({"queries": []}, r"queries\.jsonl: expected a query on each line; it has none"),
+        ({"qrels": []}, r"test\.tsv: expected judgements; it has none"),
+        ({"qrels": QRELS[:1]}, r"test\.tsv: expected judgements; it has none"),
+        ({"qrels": ["q1\t1\t0"]}, r"test\.tsv: expected judgements above 0"),
+        ({"qrels": ["no\t1\t1", "one\t1\t1"]}, r"none of the 2 judgements .*'no' on line 1, 'one'"),
+        ({"qrels": ["q1\tx\t1", "q1\ty\t1"]}, r"none is in it \(first: 'x' on line 1, 'y' on"),
+        ({"queries": ['{"_id": "q1", "text": " "}']}, "query 'q1' has judgements but no text"),
+    ],
+)
+def test_a_collection_that_measures_nothing_is_refused(tmp_path, parts, message):
+    beir_directory(tmp_path, **parts)
+    with pytest.raises(DataFileError, match=message) as caught:
+        load_beir(tmp_path)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "qrels"),
+    [
+        ("test.tsv", ["q1\t1\t1.0", "q2\t2\t2.0"]),  # through a data frame
+        ("test.tsv", ["q1 0 1 1", "q2 0 2 2"]),  # TREC
+        ("test.tsv", ["q1\tQ0\t1\t1", "q2\tQ0\t2\t2"]),
+        (
+            "test.jsonl",  # a copy of a benchmark's repository
+            [
+                '{"query-id": "q1", "corpus-id": "1", "score": 1}',
+                '{"query-id": "q2", "corpus-id": "2", "score": 2.0}',
+            ],
+        ),
+    ],
+)
+def test_other_forms_of_judgements(tmp_path, name, qrels):
+    beir_directory(tmp_path)
+    (tmp_path / "qrels" / "test.tsv").unlink()
+    write(tmp_path / "qrels" / name, lines(qrels))
+    assert load_beir(tmp_path).qrels == {"q1": {"1": 1}, "q2": {"2": 2}}
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        ("test.tsv", "q2 0 2", "line 2: expected query id, 0, passage id and an integer"),
+        ("test.tsv", "q2\t2\t2", "line 2: expected query id, 0, passage id and an integer"),
+        ("test.tsv", "q2 0 2 nan", "line 2: expected query id, 0, passage id and an integer"),
+        ("test.tsv", "q2 0 2 0.5", "line 2: expected query id, 0, passage id and an integer"),
+    ],
+)
+def test_a_broken_line_of_a_trec_file_is_named(tmp_path, name, line, message):
+    beir_directory(tmp_path, qrels=["q1 0 1 1", line])
+    with pytest.raises(DataFileError, match=message):
+        load_beir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"query-id": "q2", "corpus-id": "2"}',
+        '{"query-id": 2, "corpus-id": "2", "score": 1}',
+        '{"query-id": "q2", "corpus-id": "2", "score": true}',
+        '{"query-id": "q2", "corpus-id": "2", "score": 0.5}',
+    ],
+)
+def test_a_broken_judgement_in_json_is_named(tmp_path, line):
+    beir_directory(tmp_path)
+    (tmp_path / "qrels" / "test.tsv").unlink()
+    first = '{"query-id": "q1", "corpus-id": "1", "score": 1}'
+    write(tmp_path / "qrels" / "test.jsonl", lines([first, line]))
+    with pytest.raises(DataFileError, match=r"test\.jsonl, line 2: expected strings in query-id"):
+        load_beir(tmp_path)
+
+
+def test_the_first_queries_keep_their_pools_and_instructions(tmp_path):
+    collection = judged_collection(
+        [Judgement("q1", "1", 1, 1), Judgement("q2", "2", 1, 2)],
+        name="toy",
+        passages={"1": "one", "2": "two", "q1": "the query itself"},
+        titles={"1": "", "2": "", "q1": ""},
+        queries={"q1": "first", "q2": "second"},
+        source="toy",
+        pools={"q1": ["2", "1", "q1", "stranger", "1"]},
+        excludes_own_id=True,
+        query_instructions={"q1": "find one", "q2": " ", "q3": "nothing"},
+    )
+    assert collection.pools == {"q1": ("2", "1"), "q2": ("1", "2", "q1")}
+    assert collection.query_instructions == {"q1": "find one"}
+    assert collection.notes == (
+        "1 of 2 queries have no list of candidates and are searched in all passages (first: 'q2').",
+        "Listed candidates that are not in the corpus, and are left out: 1.",
+    )
+    first = collection.first_queries(1)
+    assert first.pools == {"q1": ("2", "1")}
+    assert first.query_instructions == {"q1": "find one"}
+
+
+def test_a_query_whose_candidates_are_all_missing_is_noted():
+    collection = judged_collection(
+        [Judgement("q", "1", 1, 1)],
+        name="toy",
+        passages={"1": "one"},
+        titles={"1": ""},
+        queries={"q": "query"},
+        source="toy",
+        pools={"q": ["2"]},
+    )
+    assert collection.notes[-1].startswith("On 1 of 1 queries every ranker gets 0, since none of")

@@ -363,10 +363,15 @@ def _of_tasks(parts: Sequence[Part], tasks: Sequence[str], benchmark: str) -> li
             names = list(dict.fromkeys(part.task for part in parts))
             raise InvalidOptionError(
                 f"{benchmark} has no task {wanted!r}; its tasks are {_some(names)}.",
-                hint=did_you_mean(task, names) or f"Any other task of mteb: mteb:{task}.",
+                hint=_elsewhere(task) or did_you_mean(task, names) or f"Else: mteb:{task}.",
             )
         chosen += of_subset(of_task, subset) if subset else of_task
     return [part for part in parts if part in chosen]
+
+
+def _elsewhere(task: str) -> str | None:
+    found = known_parts(task)
+    return f"{found[0].task} is of {'-'.join(found[0].group[:-1])}." if found else None
 
 
 def _some(names: Sequence[str]) -> str:

@@ -131,23 +131,29 @@ def _text_field(record: Any, field: str) -> str:  # noqa: ANN401
 
 @contextmanager
 def _fetching(dataset_id: str) -> Iterator[None]:
-    """Turns what a failed download raises into one error; every kind of it has a type of its own.
-
-    requests' errors and missing files are OSErrors; out of mirrors, or of a licence's manual
-    download, ir_datasets raises a bare RuntimeError.
-    """
+    """Turns what a failed download, and what broken data raise, into one error each."""
     try:
         yield
     except KalmRerankerError:
         raise
-    except (OSError, RuntimeError) as error:
-        raise DatasetUnavailableError(
-            f"irds:{dataset_id} could not be downloaded: {type(error).__name__}: {error}",
-            hint="Copy the folder of IR_DATASETS_HOME (~/.ir_datasets) from a machine that has it, "
-            "or give a directory in BEIR form.",
-        ) from error
-    except (ValueError, KeyError, AttributeError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        if _is_download(error):
+            raise DatasetUnavailableError(
+                f"irds:{dataset_id} could not be downloaded: {reason}",
+                hint="Copy the folder of IR_DATASETS_HOME (~/.ir_datasets) from a machine that "
+                "has it, or give a directory in BEIR form.",
+            ) from error
         raise DataFileError(
-            f"irds:{dataset_id} could not be read: {type(error).__name__}: {error}",
+            f"irds:{dataset_id} could not be read: {reason}",
             hint="Remove its files in IR_DATASETS_HOME (~/.ir_datasets) to download them again.",
         ) from error
+
+
+def _is_download(error: Exception) -> bool:
+    """Tells whether fetching failed, rather than reading what was fetched.
+
+    requests' errors and missing files are OSErrors. Where all mirrors failed, ir_datasets raises a
+    bare RuntimeError, which it does for malformed lines as well.
+    """
+    return isinstance(error, OSError) or "download" in str(error)

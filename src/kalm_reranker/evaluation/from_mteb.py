@@ -95,12 +95,18 @@ def load_mteb(
         local_hint: What to do where it cannot be downloaded.
 
     Raises:
-        InvalidOptionError: mteb has no such task.
+        InvalidOptionError: mteb has no such task, or it has no such split.
         DatasetUnavailableError: The data could not be downloaded.
         DataFileError: The data are not what they should be.
         MissingExtraError: mteb is not installed.
     """
     task = _task(task_name, subset=subset, split=split)
+    splits = task.metadata.eval_splits
+    if split not in splits:  # mteb's loader would take another one without a word
+        raise InvalidOptionError(
+            f"split of mteb:{task_name} must be {' or '.join(splits)}; got {split!r}.",
+            hint="Leave the split out, or give a local copy that has it.",
+        )
     return collection_of_task(task, subset=subset, split=split, name=name, local_hint=local_hint)
 
 

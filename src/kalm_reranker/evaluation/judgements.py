@@ -239,7 +239,9 @@ def _pools(
             f"searched in all passages ({_first(without)})."
         )
     if strangers:
-        notes.append(f"{strangers:,} listed candidates are not in the corpus and are left out.")
+        notes.append(
+            f"Listed candidates that are not in the corpus, and are left out: {strangers:,}."
+        )
     empty = [query_id for query_id, pool in pools.items() if not pool]
     if empty:
         notes.append(
