@@ -8,7 +8,12 @@ import typer
 
 from kalm_reranker.bench.settings import PATHS, BenchSettings
 from kalm_reranker.bench.view import render_bench
-from kalm_reranker.cli.options import DeviceOption, DtypeOption, QuantizationOption
+from kalm_reranker.cli.options import (
+    DeviceOption,
+    DtypeOption,
+    QuantizationOption,
+    counts_from_text,
+)
 from kalm_reranker.cli.output import console, print_json
 from kalm_reranker.errors import InvalidOptionError
 
@@ -107,8 +112,8 @@ def bench(
     """
     settings = BenchSettings(
         model=model,
-        lengths=_numbers(lengths, "--lengths"),
-        ratios=_numbers(ratios, "--ratios"),
+        lengths=counts_from_text(lengths, "--lengths"),
+        ratios=counts_from_text(ratios, "--ratios"),
         candidates=candidates,
         query_tokens=query_tokens,
         dtype=dtype,
@@ -153,19 +158,6 @@ def bench(
             typer.echo(f"written: {path}", err=True)
     if report.interrupted:
         raise typer.Exit(_EXIT_INTERRUPTED)
-
-
-def _numbers(text: str, option: str) -> tuple[int, ...]:
-    """Reads numbers such as 128,256."""
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or min(numbers) < 1:
-        raise InvalidOptionError(
-            f"{option} must be positive whole numbers with commas between them; got {text!r}."
-        )
-    return numbers
 
 
 def _make_folder(folder: Path, option: str) -> None:

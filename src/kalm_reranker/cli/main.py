@@ -15,6 +15,8 @@ from kalm_reranker.cli.bench import bench
 from kalm_reranker.cli.calibrate import calibrate
 from kalm_reranker.cli.compare import compare
 from kalm_reranker.cli.demo import demo
+from kalm_reranker.cli.evaluate import app as analyze_app
+from kalm_reranker.cli.evaluate import evaluate
 from kalm_reranker.cli.index import app as index_app
 from kalm_reranker.cli.models import models
 from kalm_reranker.cli.rerank import rerank
@@ -38,6 +40,8 @@ app.command()(search)
 app.command()(models)
 app.command()(demo)
 app.command()(bench)
+app.command(name="eval")(evaluate)
+app.add_typer(analyze_app)
 app.command()(calibrate)
 app.command()(compare)
 

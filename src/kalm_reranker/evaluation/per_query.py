@@ -33,7 +33,7 @@ class PerQuery:
 
 
 def write_per_query(path: Path, table: PerQuery) -> None:
-    """Writes a table: the whole of it, or nothing.
+    """Writes a table: the whole of it, or nothing. Its folder is made if it is not there.
 
     Values are written in full, so that reading gives the same table back. Any text may be an id.
 
@@ -51,6 +51,7 @@ def write_per_query(path: Path, table: PerQuery) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with unfinished.open("w", encoding="utf-8", newline="") as file:
                 # Texts are quoted, with whatever they hold; a bare "\r" would not be otherwise.
                 writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")

@@ -9,9 +9,6 @@ from kalm_reranker.errors import InvalidOptionError, InvalidRatioError
 from kalm_reranker.evaluation.first_stage_spec import FirstStageSpec
 from kalm_reranker.options import check_count
 
-PAPER_RATIOS = (1, 2, 4, 8, 16, 32, 64, 128)
-
-
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
     """What is to be evaluated, besides the datasets.

@@ -1,0 +1,286 @@
+"""All rankers over one dataset: the same candidates for each, measured and compared."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import cast
+
+from kalm_reranker.evaluation.candidates import Candidates, find_candidates
+from kalm_reranker.evaluation.collection import Collection
+from kalm_reranker.evaluation.combining import cascade_run
+from kalm_reranker.evaluation.cost import online_costs
+from kalm_reranker.evaluation.datasets import Dataset
+from kalm_reranker.evaluation.distributions import score_distribution
+from kalm_reranker.evaluation.kept_times import kept_times
+from kalm_reranker.evaluation.line_up import LineUp
+from kalm_reranker.evaluation.metrics import NDCG_AT_10, ROC_AUC, MeasuredRun, measure_all
+from kalm_reranker.evaluation.names import file_name
+from kalm_reranker.evaluation.per_query import PerQuery, write_per_query
+from kalm_reranker.evaluation.ranker_run import (
+    RankerRun,
+    hash_of_task,
+    run_ranker,
+    save_derived,
+)
+from kalm_reranker.evaluation.rankers.base import RankingTask
+from kalm_reranker.evaluation.results import (
+    Comparison,
+    DatasetInfo,
+    Measurement,
+    OnlineCost,
+    RankerInfo,
+)
+from kalm_reranker.evaluation.roc_auc import roc_auc
+from kalm_reranker.evaluation.settings import EvaluationSettings
+from kalm_reranker.evaluation.significance import Test, compare
+from kalm_reranker.search.fusion import blend_runs
+from kalm_reranker.search.ranking import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRun:
+    """Everything found on one dataset."""
+
+    info: DatasetInfo
+    first_stage: str
+    measurements: tuple[Measurement, ...]
+    comparisons: tuple[Comparison, ...]
+    costs: tuple[OnlineCost, ...]
+
+
+def run_dataset(
+    dataset: Dataset,
+    line_up: LineUp,
+    settings: EvaluationSettings,
+    folder: Path,
+    states_folder: Path,
+    *,
+    say: Callable[[str], None],
+    show_progress: bool | None = None,
+) -> DatasetRun:
+    """Finds candidates, has every ranker order them, and measures what comes out.
+
+    Args:
+        dataset: What to evaluate on.
+        line_up: The rankers.
+        settings: What is wanted.
+        folder: Of this dataset: candidates, runs, values per query.
+        states_folder: Of this dataset: passage states and vectors.
+        say: Takes a line about what is being done.
+        show_progress: None shows progress bars on a terminal.
+
+    Raises:
+        KalmRerankerError: The dataset or a ranker cannot be used.
+    """
+    collection = dataset.load()
+    if settings.max_queries is not None:
+        collection = collection.first_queries(settings.max_queries)
+    candidates = find_candidates(
+        settings.first_stage,
+        collection,
+        top_k=settings.top_k,
+        folder=folder,
+        device=settings.model_options.get("device"),
+        show_progress=show_progress,
+    )
+    task = RankingTask(
+        dataset=dataset.name,
+        instruction=dataset.instruction,
+        passages=collection.passages,
+        queries=collection.queries,
+        candidates=candidates.run,
+        folder=states_folder,
+        query_instructions=collection.query_instructions,
+    )
+    runner = _Runner(collection, task, line_up, settings, folder, say, show_progress)
+    runner.run_all()
+    info = _info(dataset, collection, candidates, runner.notes)
+    return DatasetRun(
+        info=info,
+        first_stage=candidates.description,
+        measurements=runner.measurements(),
+        comparisons=runner.comparisons(),
+        costs=runner.costs(),
+    )
+
+
+class _Runner:
+    """The runs of one dataset, by the name of the ranker."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        task: RankingTask,
+        line_up: LineUp,
+        settings: EvaluationSettings,
+        folder: Path,
+        say: Callable[[str], None],
+        show_progress: bool | None,
+    ) -> None:
+        self._collection = collection
+        self._task = task
+        self._line_up = line_up
+        self._settings = settings
+        self._folder = folder
+        self._say = say
+        self._show_progress = show_progress
+        self._task_hash = hash_of_task(task)
+        self._found: dict[str, RankerRun] = {}
+        self._measured: dict[str, dict[str, MeasuredRun]] = {}
+        self.notes: list[str] = []
+
+    def run_all(self) -> None:
+        """Scores what is to be scored, and derives the rest from it."""
+        line_up = self._line_up
+        self._derive(line_up.first_stage, self._task.candidates)
+        for ranker in line_up.scorers:
+            name = ranker.info.name
+            task = self._task
+            if ranker.info.kind != "kalm":  # models of ours share a folder, peers do not
+                own = task.folder / file_name(name)
+                task = RankingTask(**{**vars(task), "folder": own})
+            self._found[name] = found = run_ranker(
+                ranker,
+                task,
+                self._runs_folder,
+                line_up.stems[name],
+                task_hash=self._task_hash,
+                show_progress=self._show_progress,
+            )
+            self._tell(name, found)
+        for cascade in line_up.cascades:
+            fine_count = cascade.info.fine_count
+            assert fine_count is not None
+            run = cascade_run(
+                self._found[cascade.coarse.info.name].run,
+                self._found[cascade.fine.info.name].run,
+                fine_count,
+            )
+            self._derive(cascade.info, run, like=cascade.fine.info.name)
+        for blend, of in line_up.blends:
+            self._derive(
+                blend, blend_runs(self._task.candidates, self._found[of.name].run), like=of.name
+            )
+        self._count_cuts()
+
+    def measurements(self) -> tuple[Measurement, ...]:
+        """Returns the numbers of every ranker, in the order of the table."""
+        times = kept_times(
+            self._folder / "times.json",
+            self._line_up,
+            self._task,
+            self._task_hash,
+            self._settings.timed_queries,
+            show_progress=self._show_progress,
+        )
+        return tuple(self._measurement(info, times) for info in self._line_up.infos)
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Returns every ranker against the baseline, by nDCG@10; none with a single query."""
+        baseline = self._line_up.baseline
+        if len(self._task.candidates) < 2:
+            self.notes.append("A single query allows no test of significance.")
+            return ()
+        return tuple(
+            compare(
+                self._measured[info.name][NDCG_AT_10].per_query,
+                self._measured[baseline][NDCG_AT_10].per_query,
+                measure=NDCG_AT_10,
+                ranker=info.name,
+                baseline=baseline,
+                dataset=self._task.dataset,
+                test=cast("Test", self._settings.significance),
+            )
+            for info in self._line_up.infos
+            if info.name != baseline
+        )
+
+    def costs(self) -> tuple[OnlineCost, ...]:
+        """Returns the online cost of each of our models; nothing where it is not wanted."""
+        if not self._settings.costs:
+            return ()
+        rows: list[OnlineCost] = []
+        for model in self._line_up.models:
+            rankers = [r for r in self._line_up.kalm_rankers(model) if r.codec is None]
+            model.prepare(self._task)
+            self._say(f"timing {model.name}: stored, prefix cached, encoded")
+            rows += online_costs(model, rankers, self._settings.timed_queries or 1)
+        return tuple(rows)
+
+    @property
+    def _runs_folder(self) -> Path:
+        return self._folder / "runs"
+
+    def _derive(self, info: RankerInfo, run: Run, like: str | None = None) -> None:
+        stored = None if like is None else self._found[like].bytes_per_passage
+        self._found[info.name] = RankerRun(
+            run=run, bytes_per_passage=stored, ms_per_query=None, seconds={}, reused=False
+        )
+        stem = self._line_up.stems[info.name]
+        save_derived(self._runs_folder, stem, info, run, self._task_hash)
+
+    def _measurement(self, info: RankerInfo, times: Mapping[str, float]) -> Measurement:
+        found = self._found[info.name]
+        qrels = self._collection.qrels
+        measured = measure_all(found.run, qrels)
+        self._measured[info.name] = measured
+        values = {name: one.mean for name, one in measured.items()}
+        # Sums of z-scores are made within a query, and a cascade's two passes have two scales:
+        # neither can be held against one threshold for all queries.
+        if info.kind not in ("blend", "cascade"):
+            area = roc_auc(found.run, qrels)
+            if area.pooled is not None:
+                values[ROC_AUC] = area.pooled
+        write_per_query(
+            self._folder / "per_query" / f"{self._line_up.stems[info.name]}.csv",
+            PerQuery(
+                num_candidates={query_id: len(scores) for query_id, scores in found.run.items()},
+                values={name: one.per_query for name, one in measured.items()},
+            ),
+        )
+        wants_distribution = self._settings.distributions and info.kind == "kalm"
+        return Measurement(
+            dataset=self._task.dataset,
+            ranker=info.name,
+            measures=values,
+            distribution=score_distribution(found.run, qrels) if wants_distribution else None,
+            bytes_per_passage=found.bytes_per_passage,
+            ms_per_query=times.get(info.name, found.ms_per_query if info.kind != "kalm" else None),
+            seconds=found.seconds,
+        )
+
+    def _count_cuts(self) -> None:
+        for model in self._line_up.models:
+            limit = model.reranker.options.query_max_length
+            queries = self._task.queries.values()
+            num_cut = sum(map(model.reranker.is_query_cut, queries))
+            if num_cut:
+                self.notes.append(
+                    f"{model.name} reads the first {limit} tokens of a query: {num_cut:,} of "
+                    f"{len(queries):,} are longer."
+                )
+
+    def _tell(self, name: str, found: RankerRun) -> None:
+        if found.reused:
+            self._say(f"{name}: kept from before")
+            return
+        prepared, scored = (found.seconds[step] for step in ("prepare", "score"))
+        self._say(f"{name}: scored in {scored:.1f} s, after {prepared:.1f} s of preparation")
+
+
+def _info(
+    dataset: Dataset, collection: Collection, candidates: Candidates, notes: Sequence[str]
+) -> DatasetInfo:
+    found = candidates.run.values()
+    return DatasetInfo(
+        name=dataset.name,
+        source=dataset.source,
+        split=dataset.split,
+        instruction=dataset.instruction,
+        num_passages=len(collection.passages),
+        num_queries=len(collection.queries),
+        num_candidates=sum(map(len, found)),
+        num_candidate_passages=len(set(chain.from_iterable(found))),
+        notes=(*collection.notes, *candidates.notes, *notes),
+    )
