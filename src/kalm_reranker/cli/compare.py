@@ -125,6 +125,8 @@ def _as_dict(one: ComparedMeasure) -> dict[str, object]:
 
 
 def _print(compared: ComparedRuns, out: Console, *, runs: tuple[Path, Path], qrels: Path) -> None:
+    # On a narrower terminal lines wrap; cut numbers would be worse.
+    out.width = max(out.width, _LEAST_WIDTH)
     for name, path in zip(_NAMES, runs, strict=True):
         out.print(Text(f"{name}: {path}"))
     out.print(Text(f"{compared.num_queries} judged queries: {qrels}"))
@@ -135,8 +137,7 @@ def _print(compared: ComparedRuns, out: Console, *, runs: tuple[Path, Path], qre
         table.add_column(heading, justify="right", no_wrap=True)
     for one in compared.measures:
         table.add_row(*_row(one))
-    # On a narrower terminal its lines wrap; cut numbers would be worse.
-    out.print(table, width=max(out.width, _LEAST_WIDTH), crop=False)
+    out.print(table)
     tests = dict.fromkeys(one.comparison.test for one in compared.measures if one.comparison)
     if tests:
         out.print()
