@@ -44,6 +44,7 @@ def find_candidates(
     *,
     top_k: int,
     folder: Path,
+    task: str | None = None,
     subset: str = "default",
     split: str = "test",
     device: str | None = None,
@@ -64,6 +65,7 @@ def find_candidates(
         collection: Passages and judged queries.
         top_k: Most candidates of a query.
         folder: Of this dataset; made where it is missing.
+        task: Name of mteb's task, whose predictions are read; None for the collection's name.
         subset: Of mteb's predictions, for example a language.
         split: Of mteb's predictions.
         device: Of a dense model; None lets sentence-transformers choose.
@@ -87,6 +89,7 @@ def find_candidates(
     stage = first_stage(
         spec,
         collection,
+        task=task,
         subset=subset,
         split=split,
         device=device,

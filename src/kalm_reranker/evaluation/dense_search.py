@@ -57,7 +57,7 @@ def dense_search(
             f"Dense search needs passages and queries; got {len(passages)} and {len(queries)}."
         )
     ids = sorted(passages)
-    best = _Best(len(queries), top_k)
+    best = Best(len(queries), top_k)
     places = None if pools is None else _places(ids, [pools[query_id] for query_id in queries])
     with progress_bar(len(queries), label="encode", unit="queries", show=show_progress) as done:
         vectors = np.empty((len(queries), model.width), np.float32)  # [Q, W]
@@ -84,7 +84,7 @@ def _places(ids: Sequence[str], pools: Sequence[Sequence[str]]) -> list[IntArray
     ]
 
 
-class _Best:
+class Best:
     """The best rows seen so far, for several queries.
 
     Args:

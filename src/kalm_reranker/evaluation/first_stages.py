@@ -51,6 +51,7 @@ def first_stage(
     spec: FirstStageSpec,
     collection: Collection,
     *,
+    task: str | None,
     subset: str,
     split: str,
     device: str | None,
@@ -77,7 +78,7 @@ def first_stage(
     path = Path(spec.target).expanduser()
     if spec.kind == "run":
         return _RunFile(path, collection.name)
-    return _Predictions(path, collection.name, subset=subset, split=split)
+    return _Predictions(path, task or collection.name, subset=subset, split=split)
 
 
 class _BM25(FirstStage):

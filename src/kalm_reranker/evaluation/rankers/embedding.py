@@ -91,12 +91,10 @@ class EmbeddingRanker:
             "kind": "unit vectors",
         }
         files = VectorFiles(task.folder, made_from=made_from, width=model.width)
-        try:
-            files.add(texts, lambda block: _rows(model, block), show_progress=self._show_progress)
-            self._vectors = {text_key(text): files.vectors(text)[0] for text in texts}
-            sizes = [files.num_bytes(text) for text in texts]
-        finally:
-            files.close()
+        files.add(texts, lambda block: _rows(model, block), show_progress=self._show_progress)
+        read = files.read(texts)
+        self._vectors = {text_key(text): rows[0] for text, rows in zip(texts, read, strict=True)}
+        sizes = [files.num_bytes(text) for text in texts]
         self._bytes_per_passage = sum(sizes) / len(sizes) if sizes else None
         self._task = task
         self.notes = ()

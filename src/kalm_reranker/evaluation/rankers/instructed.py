@@ -6,7 +6,7 @@ import re
 _INSTRUCT = re.compile(
     r"\A(?P<head>\s*(?:<[^>]{1,20}>)?\s*Instruct(?:ion)?:\s*)"
     r"(?P<instruction>\S.*?)(?P<tail>\s*(?:<[^>]{1,20}>\s*)?Query:\s*)\Z",
-    re.DOTALL,
+    re.DOTALL | re.IGNORECASE,
 )
 
 

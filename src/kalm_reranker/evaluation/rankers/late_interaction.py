@@ -88,7 +88,6 @@ class LateInteractionRanker:
         """
         if self._model is None:
             self._model = load_model(self._located, device=self._device)
-        self._close_files()
         texts = [task.passages[key] for key in all_candidate_ids(task.candidates)]
         made_from = {
             **self._located.settings(),
@@ -122,7 +121,7 @@ class LateInteractionRanker:
         options = self._options(self._prompt(self._task.instruction_for(query_id)))
         asked = model.encode_query([query], **options)[0]  # [T, W]
         passages = self._task.passages
-        found = [self._files.vectors(passages[key]) for key in candidate_ids]
+        found = self._files.read([passages[key] for key in candidate_ids])
         similarities = model.similarity(
             [asked.float()], [torch.from_numpy(vectors) for vectors in found], device=asked.device
         )[0]  # [P]
@@ -139,15 +138,10 @@ class LateInteractionRanker:
         return self._bytes_per_passage
 
     def close(self) -> None:
-        """Lets go of the model and the file of vectors."""
-        self._close_files()
+        """Lets go of the model."""
         self._model = None
+        self._files = None
         self._task = None
-
-    def _close_files(self) -> None:
-        if self._files is not None:
-            self._files.close()
-            self._files = None
 
     def _encoded(self, texts: list[str]) -> list[FloatArray]:
         found = self._model.encode_document(texts, convert_to_numpy=True, **self._options(None))

@@ -58,7 +58,6 @@ class VectorFiles:
         self._header = {"format": FORMAT, "made_from": dict(made_from), "width": width}
         self._width = width
         self._entries: dict[str, _Entry] = {}
-        self._file: IO[bytes] | None = None
         self._end = 0  # of the vectors, in bytes
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -66,10 +65,8 @@ class VectorFiles:
             if lines is None:
                 self._entries, self._end = {}, 0
                 lines = [json.dumps(self._header)]
-            (folder / _DATA_FILE).touch()
-            # Both exactly as long as the entries that are whole.
-            with (folder / _DATA_FILE).open("r+b") as data:
-                data.truncate(self._end)
+            # Both exactly as long as the entries that are whole, which they are but after a crash.
+            self._cut_data()
             self._rewrite_list(lines)
         except OSError as error:
             raise self._failure(error) from error
@@ -103,28 +100,20 @@ class VectorFiles:
                 done(len(block))
         return len(keys)
 
-    def vectors(self, text: str) -> FloatArray:
-        """Returns the vectors of a text, float32 [rows, W].
+    def read(self, texts: Sequence[str]) -> list[FloatArray]:
+        """Returns the vectors of texts, float32 [rows, W] each.
 
         Raises:
-            KeyError: It was never added.
+            KeyError: One was never added.
             DamagedStoreError: The bytes are not what was written.
             DataFileError: The file cannot be read.
         """
-        entry = self._entries[text_key(text)]
+        entries = [self._entries[text_key(text)] for text in texts]
         try:
-            if self._file is None:
-                self._file = (self._folder / _DATA_FILE).open("rb")
-            self._file.seek(entry.start)
-            raw = self._file.read(self._num_bytes(entry.rows))
+            with (self._folder / _DATA_FILE).open("rb") as file:
+                return [self._read_one(file, entry) for entry in entries]
         except OSError as error:
             raise self._failure(error) from error
-        if xxhash.xxh3_64_hexdigest(raw) != entry.checksum:
-            raise DamagedStoreError(
-                f"{self._folder / _DATA_FILE} is not what was written, at byte {entry.start}.",
-                hint="Remove the folder; vectors are then made again.",
-            )
-        return np.frombuffer(raw, _FLOAT).reshape(entry.rows, self._width).astype(np.float32)
 
     def num_bytes(self, text: str) -> int:
         """Returns the size of a text's vectors.
@@ -134,14 +123,18 @@ class VectorFiles:
         """
         return self._num_bytes(self._entries[text_key(text)].rows)
 
-    def close(self) -> None:
-        """Closes the file; `vectors` opens it again."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
     def _num_bytes(self, rows: int) -> int:
         return rows * self._width * _FLOAT.itemsize
+
+    def _read_one(self, file: IO[bytes], entry: _Entry) -> FloatArray:
+        file.seek(entry.start)
+        raw = file.read(self._num_bytes(entry.rows))
+        if xxhash.xxh3_64_hexdigest(raw) != entry.checksum:
+            raise DamagedStoreError(
+                f"{self._folder / _DATA_FILE} is not what was written, at byte {entry.start}.",
+                hint="Remove the folder; vectors are then made again.",
+            )
+        return np.frombuffer(raw, _FLOAT).reshape(entry.rows, self._width).astype(np.float32)
 
     def _append(self, keys: list[str], encoded: Sequence[FloatArray]) -> None:
         lines, parts, entries, end = [], [], {}, self._end
@@ -194,6 +187,12 @@ class VectorFiles:
                 break
             good.append(line.decode("utf-8"))
         return good or None
+
+    def _cut_data(self) -> None:
+        path = self._folder / _DATA_FILE
+        if not path.is_file() or path.stat().st_size != self._end:
+            with path.open("ab") as data:
+                data.truncate(self._end)
 
     def _rewrite_list(self, lines: list[str]) -> None:
         text = "".join(f"{line}\n" for line in lines)
