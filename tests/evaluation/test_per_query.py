@@ -58,9 +58,16 @@ def test_a_table_that_cannot_be_written_leaves_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ["a.csv"]
 
 
-def test_a_folder_that_is_missing_is_named(tmp_path):
-    with pytest.raises(DataFileError, match=r"missing/a\.csv cannot be written: No such file"):
-        write_per_query(tmp_path / "missing" / "a.csv", TABLE)
+def test_a_folder_that_is_missing_is_made(tmp_path):
+    write_per_query(tmp_path / "new" / "folder" / "a.csv", TABLE)
+    assert read_per_query(tmp_path / "new" / "folder" / "a.csv") == TABLE
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    with pytest.raises(DataFileError, match=r"taken/a\.csv cannot be written: "):
+        write_per_query(tmp_path / "taken" / "a.csv", TABLE)
+    assert (tmp_path / "taken").read_text() == "a file, not a folder"
 
 
 def test_queries_without_a_number_of_candidates_are_refused(tmp_path):
