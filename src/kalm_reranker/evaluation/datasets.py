@@ -96,6 +96,7 @@ def resolve_datasets(
         DataFileError: The file of instructions is not what it should be.
         MissingExtraError: A spec needs a package that is not installed.
     """
+    tasks, languages = tasks or None, languages or None  # none given, as a command line says it
     _check_options(specs, benchmark, tasks, languages, instruction, instructions)
     folder = None if data is None else _folder(data)
     found: list[Dataset] = []
