@@ -166,8 +166,8 @@ def test_a_task_of_lmeb_without_candidates_has_no_pools(tmp_path):
 def test_lmebs_scenarios_are_folders_in_folders(tmp_path):
     folder = tmp_path / "Episodic" / "EPBench" / "sci_fi_claude_long"
     jsonl(folder / "corpus.jsonl", {"id": "e1", "text": None}, {"id": "e2", "text": "an event"})
-    jsonl(folder / "Times" / "queries.jsonl", {"id": "q1", "text": "when"})
-    (folder / "Times" / "qrels.tsv").write_text("q1\te2\t1\n")
+    jsonl(folder / "Times" / "queries.jsonl", {"id": 1, "text": "when"})
+    (folder / "Times" / "qrels.tsv").write_text("1\te2\t1\n")
     (dataset,) = resolve_datasets(["mteb:EPBench/sci_fi_claude_long/Times"], data=tmp_path)
     assert dataset.name == "EPBench/sci_fi_claude_long__Times"
     assert dataset.load().passages == {"e1": "", "e2": "an event"}

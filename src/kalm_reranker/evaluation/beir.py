@@ -67,23 +67,23 @@ def is_beir_directory(path: Path) -> bool:
 
 
 def read_passages(
-    path: Path, *, id_field: str = "_id", empty: bool = False
+    path: Path, *, id_field: str = "_id", lenient: bool = False
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Returns (passage id -> title and text, passage id -> title), in file order.
 
     Args:
         path: The file.
         id_field: Where the id is.
-        empty: Whether a line without a text is an empty passage rather than a fault.
+        lenient: A line without a text is an empty passage, and whole numbers are ids too.
 
     Raises:
         DataFileError: A line is not what it should be, or there is none.
     """
     passages: dict[str, str] = {}
     titles: dict[str, str] = {}
-    for passage_id, record, where in _records(path, id_field):
+    for passage_id, record, where in _records(path, id_field, lenient=lenient):
         title = _text(record, "title", where, optional=True)
-        passages[passage_id] = f"{title} {_text(record, 'text', where, optional=empty)}".strip()
+        passages[passage_id] = f"{title} {_text(record, 'text', where, optional=lenient)}".strip()
         titles[passage_id] = title.strip()
     if not passages:
         raise DataFileError(
@@ -93,15 +93,20 @@ def read_passages(
     return passages, titles
 
 
-def read_queries(path: Path, *, id_field: str = "_id") -> dict[str, str]:
+def read_queries(path: Path, *, id_field: str = "_id", lenient: bool = False) -> dict[str, str]:
     """Returns query id -> text, in file order.
+
+    Args:
+        path: The file.
+        id_field: Where the id is.
+        lenient: Whole numbers are ids too.
 
     Raises:
         DataFileError: A line is not what it should be, or there is none.
     """
     queries = {
         query_id: _text(record, "text", where)
-        for query_id, record, where in _records(path, id_field)
+        for query_id, record, where in _records(path, id_field, lenient=lenient)
     }
     if not queries:
         raise DataFileError(
@@ -130,13 +135,17 @@ def _required(path: Path) -> Path:
     return found
 
 
-def _records(path: Path, id_field: str) -> Iterator[tuple[str, dict[str, object], str]]:
+def _records(
+    path: Path, id_field: str, *, lenient: bool
+) -> Iterator[tuple[str, dict[str, object], str]]:
     """Yields (id, JSON object, place for messages) of each line; ids are unique strings."""
     seen: dict[str, int] = {}
     for number, line in numbered_lines(path):
         where = f"{path}, line {number}"
         record = json_object(line, where)
         record_id = record.get(id_field)
+        if lenient and type(record_id) is int:
+            record_id = str(record_id)
         if not isinstance(record_id, str) or not record_id:
             raise DataFileError(
                 f'{where}: expected a non-empty string in "{id_field}"; got {shown(record_id)}.',

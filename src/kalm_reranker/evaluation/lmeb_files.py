@@ -45,8 +45,8 @@ def load_lmeb(folder: Path, *, name: str) -> Collection:
             f"{folder}: expected queries.jsonl and qrels.tsv, and corpus.jsonl there or above.",
             hint="Download KaLM-Embedding/LMEB again, with its folders.",
         )
-    passages, titles = read_passages(corpus_file, id_field="id", empty=True)
-    queries = read_queries(queries_file, id_field="id")
+    passages, titles = read_passages(corpus_file, id_field="id", lenient=True)
+    queries = read_queries(queries_file, id_field="id", lenient=True)
     candidates_file = _at_or_above(folder, "candidates.jsonl")
     return judged_collection(
         read_judgements(qrels_file),
