@@ -9,6 +9,7 @@ import json
 import math
 import os
 import secrets
+import sys
 import types
 from collections.abc import Mapping
 from contextlib import suppress
@@ -388,9 +389,8 @@ def _typed(value: object, kind: Any, where: str) -> Any:  # noqa: ANN401 - types
         item = get_args(kind)[0]
         return tuple(_typed(one, item, f"{where}[{i}]") for i, one in enumerate(value))
     if kind is float and type(value) in (int, float):
-        number = float(value) if abs(value) <= 1e300 else math.inf  # type: ignore[arg-type]
-        if math.isfinite(number):
-            return number
+        if abs(value) <= sys.float_info.max:  # type: ignore[arg-type]  # False for NaN
+            return float(value)  # type: ignore[arg-type]
     elif get_origin(kind) is Literal or type(value) is kind:
         return value  # which literals are allowed is checked where they are used
     name = "list" if get_origin(kind) is tuple else getattr(kind, "__name__", str(kind))

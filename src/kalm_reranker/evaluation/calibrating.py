@@ -29,6 +29,9 @@ _FEW_OF_A_KIND = 30  # below it, a note: two digits of a probability are more th
 _FEW_TAKEN = 20  # pairs above a threshold: below it, the interval is wider than a third
 _Z95 = 1.959964  # two-sided 95% of a normal distribution
 _MOST_STEPS = 100  # Newton takes about ten
+# Of the mean loss: larger than its rounding, and one more step then leaves no error to speak of,
+# since each squares it.
+_SMALLEST_DECREASE = 1e-12
 _UNKNOWN_ORIGIN = CalibrationOrigin()
 
 
@@ -298,13 +301,11 @@ def _newton(columns: np.ndarray, targets: np.ndarray) -> np.ndarray:
         curvature = columns.T @ (columns * (share * (1 - share))[:, None]) / len(targets)
         step = np.linalg.solve(curvature, gradient)
         decrease = float(gradient @ step)
-        if decrease <= 1e-22:  # beyond what the sum can resolve
-            return weights
+        if decrease <= _SMALLEST_DECREASE:
+            return np.asarray(weights - step)
         size = 1.0
-        while (following := loss(weights - size * step)) > current and size > 1e-6:
+        while (following := loss(weights - size * step)) > current - size * decrease / 4:
             size /= 2
-        if size <= 1e-6:
-            return weights  # rounding of the loss hides any further progress
         weights, current = weights - size * step, following
     raise CalibrationFitError(
         f"The fit did not converge in {_MOST_STEPS} steps; margins are as large as "
@@ -409,7 +410,8 @@ def _notes(labels: np.ndarray, num_queries: int, is_held_out: bool) -> list[str]
         )
     if not is_held_out:
         notes.append(
-            f"nothing was held out: {num_queries} queries are too few to fit without some of them"
+            f"nothing was held out: without a part of its {num_queries} queries, nothing can be "
+            "fitted to the rest"
         )
     return notes
 
