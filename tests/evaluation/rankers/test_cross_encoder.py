@@ -14,7 +14,12 @@ from kalm_reranker.errors import (
 )
 from kalm_reranker.evaluation.rankers.cross_encoder import CrossEncoderRanker
 from tests.evaluation.rankers.scored import assert_same_scores, scored
-from tests.evaluation.rankers.tiny_models import POSITIONS, save_cross_encoder, save_encoder
+from tests.evaluation.rankers.tiny_models import (
+    POSITIONS,
+    save_chat_reranker,
+    save_cross_encoder,
+    save_encoder,
+)
 
 
 def logits(folder, task, prompts=None, **options):
@@ -104,6 +109,40 @@ def test_a_model_without_such_a_prompt_is_given_none_and_that_is_told(cross_enco
     assert scored(ranker, make_task(instruction="find bodies")) == expected
     assert ranker.notes == ("cross has no prompt that takes an instruction; it got none.",)
     ranker.prepare(make_task(query_instructions={"q1": "find bodies"}))
+    assert len(ranker.notes) == 1
+
+
+CONVERSATION = (
+    "{% for m in messages %}{% if m['role'] == 'system' %}find {% endif %}"
+    "{{ m['content'] }} : {% endfor %}"
+)
+
+
+def test_a_model_that_reads_a_system_message_gets_the_instruction_as_that(models, make_task):
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    folder = save_chat_reranker(models / "chat", template=CONVERSATION)
+    task = make_task({"q1": "ab"}, instruction="the capital")
+    ranker = CrossEncoderRanker(str(folder), device="cpu")
+    found = scored(ranker, task)["q1"]
+    assert ranker.notes == ()
+    model = CrossEncoder(str(folder), device="cpu", local_files_only=True)
+    pairs = [(task.queries["q1"], task.passages[key]) for key in "ab"]
+    read = model.tokenizer.decode(model.preprocess(pairs, prompt="the capital")["input_ids"][0])
+    assert read.replace("[PAD] ", "").startswith("find the capital : what ")
+    expected = model.predict(pairs, prompt="the capital", activation_fn=torch.nn.Identity())
+    assert list(found.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+    assert found != scored(ranker, make_task({"q1": "ab"}))["q1"]
+    assert ranker.info.settings["dtype"] == "float32"
+
+
+def test_a_template_without_a_system_message_gets_none(models, make_task):
+    template = "system {% for m in messages %}{{ m['content'] }} : {% endfor %}"
+    folder = save_chat_reranker(models / "chat-without", template=template)
+    ranker = CrossEncoderRanker(str(folder), device="cpu")
+    expected = scored(ranker, make_task({"q1": "ab"}))
+    assert scored(ranker, make_task({"q1": "ab"}, instruction="the capital")) == expected
     assert len(ranker.notes) == 1
 
 

@@ -97,7 +97,7 @@ def test_only_prompts_that_hold_an_instruction_take_another(own, expected):
     assert instructed_prompt(own, None) is None
 
 
-def test_a_message_is_replaced_as_a_whole():
-    assert instructed_prompt("Find answers.", "New.", reads_messages=True) == "New."
-    assert instructed_prompt("", "New.", reads_messages=True) is None
-    assert instructed_prompt(None, "New.", reads_messages=True) is None
+@pytest.mark.parametrize("own", ["Find answers.", "", None])
+def test_a_system_message_is_replaced_as_a_whole(own):
+    assert instructed_prompt(own, "New.", reads_messages=True) == "New."
+    assert instructed_prompt(own, None, reads_messages=True) is None

@@ -76,6 +76,31 @@ def save_cross_encoder(folder, *, seed=0, num_labels=1, prompt=None):
     return Path(folder)
 
 
+def save_chat_reranker(folder, *, template):
+    """A decoder that says yes or no to a conversation."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokens = tokenizer()
+    tokens.add_tokens(["yes", "no"])
+    tokens.chat_template = template
+    config = LlamaConfig(
+        vocab_size=len(tokens),
+        hidden_size=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=256,
+        initializer_range=0.6,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    tokens.save_pretrained(folder)
+    return Path(folder)
+
+
 def save_embedding(folder, *, seed=0):
     from sentence_transformers import SentenceTransformer
 

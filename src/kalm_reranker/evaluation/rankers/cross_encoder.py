@@ -1,5 +1,6 @@
 """Cross-encoders of sentence-transformers: query and passage are read together, nothing is kept."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -149,6 +150,12 @@ class CrossEncoderRanker:
 
 
 def _reads_messages(model: Any) -> bool:  # noqa: ANN401
-    """Tells whether pairs become a conversation, in which a prompt is a message of its own."""
-    kinds = getattr(model[0], "modality_config", None) or {}
-    return "message" in kinds and "text" not in kinds
+    """Tells whether pairs become a conversation in which a prompt is the system message.
+
+    The library makes one wherever the tokenizer has a template for it; not every template asks for
+    a message of the role 'system'.
+    """
+    if "message" not in (getattr(model[0], "modality_config", None) or {}):
+        return False
+    template = getattr(model.tokenizer, "chat_template", None)
+    return re.search(r"""(["'])system\1""", str(template)) is not None

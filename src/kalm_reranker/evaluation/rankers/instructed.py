@@ -17,12 +17,12 @@ def instructed_prompt(
 
     A model that was not trained with instructions would read one as part of the query, so it gets
     none: only a prompt of the form "Instruct: ... Query: " has its instruction replaced, and a
-    model that reads chat messages is given it as the system message, where its own prompt stands.
+    model that reads a system message is given it as that.
 
     Args:
         own: The model's own prompt for queries.
         instruction: The task's.
-        reads_messages: Whether the model's prompt becomes a message of its own.
+        reads_messages: Whether a prompt becomes a system message.
 
     Example:
         >>> instructed_prompt("Instruct: Find answers.\nQuery: ", "Find code.")
@@ -30,9 +30,9 @@ def instructed_prompt(
         >>> instructed_prompt("query: ", "Find code.") is None
         True
     """
-    if instruction is None or not own:
+    if instruction is None:
         return None
-    found = _INSTRUCT.match(own)
+    found = _INSTRUCT.match(own or "")
     if found is not None:
         return f"{found['head']}{instruction}{found['tail']}"
     return instruction if reads_messages else None

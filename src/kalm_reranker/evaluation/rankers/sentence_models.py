@@ -47,12 +47,14 @@ class LocatedModel:
         folder: Its files.
         model_class: What it is loaded as.
         fingerprint: A hash of its configuration, tokenizer and weights.
+        dtype: Of its weights, as its configuration says; the library computes in it.
     """
 
     name: str
     folder: Path
     model_class: ModelClass
     fingerprint: str
+    dtype: str | None
 
     @property
     def label(self) -> str:
@@ -63,6 +65,7 @@ class LocatedModel:
         """Returns what is needed to have the same model again."""
         return {
             "fingerprint": self.fingerprint,
+            "dtype": self.dtype,
             "sentence_transformers": library_version("sentence-transformers"),
             "transformers": library_version("transformers"),
         }
@@ -98,8 +101,13 @@ def locate_model(name: str, model_class: ModelClass) -> LocatedModel:
             "cross-encoder/ms-marco-MiniLM-L6-v2.",
         )
     _check_kind(folder, name, model_class)
+    config = _json_object(folder / "config.json")
     return LocatedModel(
-        name=name, folder=folder, model_class=model_class, fingerprint=_fingerprint(folder, name)
+        name=name,
+        folder=folder,
+        model_class=model_class,
+        fingerprint=_fingerprint(folder, name),
+        dtype=config.get("dtype", config.get("torch_dtype")),
     )
 
 
