@@ -95,13 +95,13 @@ def run_dataset(
     )
     runner = _Runner(collection, task, line_up, settings, folder, say, show_progress)
     runner.run_all()
-    info = _info(dataset, collection, candidates, runner.notes)
+    measurements, comparisons = runner.measurements(), runner.comparisons()
     return DatasetRun(
-        info=info,
         first_stage=candidates.description,
-        measurements=runner.measurements(),
-        comparisons=runner.comparisons(),
+        measurements=measurements,
+        comparisons=comparisons,
         costs=runner.costs(),
+        info=_info(dataset, collection, candidates, runner.notes),
     )
 
 
@@ -232,6 +232,8 @@ class _Runner:
             area = roc_auc(found.run, qrels)
             if area.pooled is not None:
                 values[ROC_AUC] = area.pooled
+            elif area.reason is not None:
+                self.notes.append(f"{info.name} has no ROC-AUC: {area.reason}.")
         write_per_query(
             self._folder / "per_query" / f"{self._line_up.stems[info.name]}.csv",
             PerQuery(
@@ -283,4 +285,5 @@ def _info(
         num_candidates=sum(map(len, found)),
         num_candidate_passages=len(set(chain.from_iterable(found))),
         notes=(*collection.notes, *candidates.notes, *notes),
+        group=dataset.group,
     )

@@ -60,6 +60,8 @@ class DatasetInfo:
         num_candidates: Query-passage pairs to score.
         num_candidate_passages: Distinct passages among them, the ones that are encoded.
         notes: What a reader of the numbers has to know: dropped queries, unknown documents, ...
+        group: What its numbers are averaged in first, outermost first, for example
+            `("lmeb", "dialogue", "LoCoMo")`; empty for a dataset of its own.
     """
 
     name: str
@@ -71,6 +73,7 @@ class DatasetInfo:
     num_candidates: int
     num_candidate_passages: int
     notes: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,8 @@ class Measurement:
     Attributes:
         dataset: Name of the dataset.
         ranker: Name of the ranker.
-        measures: Name as in `MEASURES` -> mean over all judged queries.
+        measures: Name as in `MEASURES` -> mean over all judged queries; ROC-AUC, of all
+            candidates at once, only where it has a meaning.
         distribution: Of its scores; None where it was not asked for.
         bytes_per_passage: Mean bytes of a candidate's stored states (or vectors); None where
             nothing is stored.
@@ -215,13 +219,20 @@ class Evaluation:
         return None
 
     def mean(self, ranker: str, measure: str) -> float | None:
-        """Returns a ranker's mean over datasets, each with the same weight; None if one misses."""
-        found = [self.find(dataset.name, ranker) for dataset in self.datasets]
-        values = [one.measures.get(measure) for one in found if one is not None]
-        known = [value for value in values if value is not None]
-        if not known or len(known) < len(self.datasets):
-            return None
-        return sum(known) / len(known)
+        """Returns a ranker's mean over datasets; None where one has no value.
+
+        Datasets that are parts of one task (`group`) are averaged first, then the tasks, each with
+        the same weight.
+        """
+        tasks: dict[tuple[str, ...], list[float]] = {}
+        for dataset in self.datasets:
+            found = self.find(dataset.name, ranker)
+            value = None if found is None else found.measures.get(measure)
+            if value is None:
+                return None
+            tasks.setdefault(dataset.group or (dataset.name,), []).append(value)
+        means = [sum(values) / len(values) for values in tasks.values()]
+        return sum(means) / len(means) if means else None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns it as JSON can hold it."""

@@ -92,6 +92,8 @@ def evaluate(
                     show_progress=show_progress,
                 )
             except DatasetUnavailableError as error:
+                if len(datasets) == 1:
+                    raise
                 unavailable.append(error)
                 say(f"{place}left out: {error.message}")
                 note = f"{dataset.name} is missing: {error.message}"
