@@ -7,6 +7,7 @@ import pytest
 
 DOCUMENTED = [
     "kalm_reranker.scoring",
+    "kalm_reranker.calibration",
     "kalm_reranker.reranker",
     "kalm_reranker.index.passage_index",
     "kalm_reranker.search.analysis",

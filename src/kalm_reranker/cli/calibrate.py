@@ -81,8 +81,9 @@ def calibrate(
 ) -> None:
     """Fit a calibration of scores to labelled pairs, and find thresholds.
 
-    Give pairs as they come up in use: all candidates of a query, relevant or not. The file is for
-    --calibration of `kalm rerank` and `kalm search`, and for KaLMReranker(calibration=...).
+    Give pairs as they come up in use: all candidates of a query, relevant or not.
+
+    `kalm rerank` and `kalm search` take the file as --calibration.
 
     [dim]kalm calibrate pairs.jsonl --precision 0.9 -o calibration.json[/dim]
     """

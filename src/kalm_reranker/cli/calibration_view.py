@@ -1,5 +1,6 @@
 """Shows a `CalibrationReport` on a console: tables that fit 80 columns."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -114,8 +115,9 @@ def _reliability(report: "CalibrationReport", console: Console) -> None:
 
 
 def _score(score: float) -> str:
-    """Four digits, or more where the score is so close to 1 that they would round up to it."""
-    return f"{score:.4f}" if score < 0.9999 else f"{score:.10g}"
+    """Four digits, ten close to 1; rounded down, so that the pair it comes from is still taken."""
+    digits = 4 if score < 0.9999 else 10
+    return f"{math.floor(score * 10**digits) / 10**digits:.{digits}f}"
 
 
 def _new_table(title: str) -> Table:
