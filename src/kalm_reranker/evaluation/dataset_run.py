@@ -76,11 +76,15 @@ def run_dataset(
     collection = dataset.load()
     if settings.max_queries is not None:
         collection = collection.first_queries(settings.max_queries)
+    name, _, subset = dataset.name.partition("/")
     candidates = find_candidates(
         settings.first_stage,
         collection,
         top_k=settings.top_k,
         folder=folder,
+        task=name,
+        subset=subset or "default",
+        split=dataset.split,
         device=settings.model_options.get("device"),
         show_progress=show_progress,
     )
@@ -148,6 +152,7 @@ class _Runner:
                 task_hash=self._task_hash,
                 show_progress=self._show_progress,
             )
+            self.notes += [note for note in found.notes if note not in self.notes]
             self._tell(name, found)
         for cascade in line_up.cascades:
             fine_count = cascade.info.fine_count
@@ -162,7 +167,6 @@ class _Runner:
             self._derive(
                 blend, blend_runs(self._task.candidates, self._found[of.name].run), like=of.name
             )
-        self._count_cuts()
 
     def measurements(self) -> tuple[Measurement, ...]:
         """Returns the numbers of every ranker, in the order of the table."""
@@ -251,17 +255,6 @@ class _Runner:
             ms_per_query=times.get(info.name, found.ms_per_query if info.kind != "kalm" else None),
             seconds=found.seconds,
         )
-
-    def _count_cuts(self) -> None:
-        for model in self._line_up.models:
-            limit = model.reranker.options.query_max_length
-            queries = self._task.queries.values()
-            num_cut = sum(map(model.reranker.is_query_cut, queries))
-            if num_cut:
-                self.notes.append(
-                    f"{model.name} reads the first {limit} tokens of a query: {num_cut:,} of "
-                    f"{len(queries):,} are longer."
-                )
 
     def _tell(self, name: str, found: RankerRun) -> None:
         if found.reused:

@@ -34,6 +34,7 @@ class RankerRun:
         ms_per_query: Median time of a query, as it was measured when it was scored.
         seconds: Wall clock by step, of this process; empty where all was there.
         reused: Whether all was there.
+        notes: What a reader of its numbers has to know.
     """
 
     run: Run
@@ -41,6 +42,7 @@ class RankerRun:
     ms_per_query: float | None
     seconds: dict[str, float]
     reused: bool
+    notes: tuple[str, ...] = ()
 
 
 def run_ranker(
@@ -78,6 +80,7 @@ def run_ranker(
             ms_per_query=saved.extra.get("ms_per_query"),
             seconds={},
             reused=True,
+            notes=saved.notes,
         )
     start = time.perf_counter()
     ranker.prepare(task)
@@ -97,10 +100,16 @@ def run_ranker(
     save_run(
         folder,
         stem,
-        SavedRun(run=run, made_from=made_from, description=ranker.info.name, notes=(), extra=extra),
+        SavedRun(
+            run=run,
+            made_from=made_from,
+            description=ranker.info.name,
+            notes=ranker.notes,
+            extra=extra,
+        ),
     )
     partial.discard()
-    return RankerRun(run=run, **extra, seconds=seconds, reused=False)
+    return RankerRun(run=run, **extra, seconds=seconds, reused=False, notes=ranker.notes)
 
 
 def save_derived(folder: Path, stem: str, info: RankerInfo, run: Run, task_hash: str) -> None:

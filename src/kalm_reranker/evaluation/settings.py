@@ -9,6 +9,7 @@ from kalm_reranker.errors import InvalidOptionError, InvalidRatioError
 from kalm_reranker.evaluation.first_stage_spec import FirstStageSpec
 from kalm_reranker.options import check_count
 
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
     """What is to be evaluated, besides the datasets.

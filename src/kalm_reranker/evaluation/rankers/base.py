@@ -49,6 +49,11 @@ class Ranker(Protocol):
         """What it is, and all that is needed to repeat what it does."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its numbers on the dataset that was prepared last has to know."""
+        ...
+
     def prepare(self, task: RankingTask) -> None:
         """Does what is done once for a dataset: encodes passages, or finds them encoded."""
         ...

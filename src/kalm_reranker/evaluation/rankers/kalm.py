@@ -79,6 +79,27 @@ class KaLMModel:
         assert self._task is not None, "prepare comes first"
         return self._task
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What it did not read of queries and passages."""
+        options = self.reranker.options
+        notes = []
+        queries = self.task.queries.values()
+        num_cut = sum(map(self.reranker.is_query_cut, queries))
+        if num_cut:
+            notes.append(
+                f"{self.name} reads {options.query_max_length} tokens of a query: {num_cut:,} of "
+                f"{len(queries):,} are longer."
+            )
+        counts = self.states.token_counts()
+        num_full = sum(count >= options.max_length for count in counts)
+        if num_full and options.long_documents == "truncate":
+            notes.append(
+                f"{self.name} reads {options.max_length} tokens of a passage: {num_full:,} of "
+                f"{len(counts):,} have as many or more."
+            )
+        return tuple(notes)
+
     def prepare(self, task: RankingTask) -> None:
         """Encodes the candidates of a dataset that are not encoded yet; nothing, the second time.
 
@@ -176,6 +197,11 @@ class KaLMRanker:
             codec=codec or lossless,
             settings=model.settings,
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `KaLMModel.notes`."""
+        return self.model.notes
 
     def prepare(self, task: RankingTask) -> None:
         """See `KaLMModel.prepare`."""
