@@ -32,7 +32,8 @@ def render_calibration(report: "CalibrationReport", notes: Sequence[str], consol
     )
     _line(
         console,
-        f"{found.method}: score = sigmoid({found.slope:.4f} * margin {found.intercept:+.4f})",
+        f"{found.method}: score = sigmoid({found.slope:.4g} * margin"
+        f"{f' {found.intercept:+.4g}' if found.intercept else ''})",
     )
     _quality(report, console)
     _thresholds(found.thresholds, console)
