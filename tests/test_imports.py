@@ -43,6 +43,7 @@ BELOW = {
         "checkpoints",
         "extras",
         "options",
+        "progress",
     },
 }
 
@@ -76,6 +77,12 @@ def test_nothing_inside_imports_the_benchmark():
     for path in PACKAGE.rglob("*.py"):
         if path.relative_to(PACKAGE).parts[0] not in ("bench", "cli"):
             assert "bench" not in rooms_imported_by(path), path.name
+
+
+def test_nothing_inside_imports_the_integrations():
+    for path in PACKAGE.rglob("*.py"):
+        if path.relative_to(PACKAGE).parts[0] not in ("integrations", "cli"):
+            assert "integrations" not in rooms_imported_by(path), path.name
 
 
 def test_nothing_inside_imports_the_command_line():

@@ -9,9 +9,9 @@ from kalm_reranker import KaLMReranker
 from kalm_reranker.evaluation.bundled import load_demo_collection
 from kalm_reranker.search.bm25 import BM25FirstStage
 
-NUM_QUERIES = 4
-NUM_CANDIDATES = 6
-PASSAGE_LENGTH = 400  # characters, so that a test takes a second
+NUM_QUERIES = 3
+NUM_CANDIDATES = 5
+PASSAGE_LENGTH = 240  # characters, so that a test takes a second
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,16 @@
 """Both wrappers, run by the real `mteb.evaluate`, against the reranker itself."""
 
+import json
+
 import pytest
 
-from kalm_reranker.errors import InvalidOptionError, InvalidPairError, UnknownPassageError
+from kalm_reranker.errors import (
+    InvalidOptionError,
+    InvalidPairError,
+    StoreExistsError,
+    UnknownPassageError,
+)
+from kalm_reranker.evaluation.instructions import published_instructions
 from kalm_reranker.evaluation.metrics import measure_run
 from kalm_reranker.integrations.mteb_model import KaLMCrossEncoder
 from kalm_reranker.integrations.mteb_search import KaLMSearch
@@ -159,12 +167,19 @@ def test_instructions_of_queries_reach_the_prompt(
     assert all(predictions[name] != pytest.approx(expected[name], abs=1e-3) for name in expected)
 
 
-def test_instructions_of_tasks_reach_the_prompt(pico, evaluate, make_task, data):
-    wording = "Given a scientific claim, retrieve abstracts that decide it."
+@pytest.mark.parametrize("given", ["dictionary", "file", "published"])
+def test_instructions_of_tasks_reach_the_prompt(given, pico, evaluate, make_task, data, tmp_path):
+    wording = published_instructions("beir").find("SciFact").text
+    assert wording != pico.default_instruction
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"instructions": [{"task": "SciFact", "instruction": wording}]}))
+    instructions = {"dictionary": {"SciFact": wording}, "file": file, "published": "beir"}[given]
     model = KaLMCrossEncoder(
-        "pico", dtype="float32", instructions={"LocalClaims": wording}, instruction="Other."
+        "pico", dtype="float32", instructions=instructions, instruction="Other."
     )
-    _, predictions = evaluate(model, make_task())
+    assert model.mteb_model_meta.experiment_kwargs["instruction"] == "Other."
+    assert model.mteb_model_meta.model_name_with_experiment != "kalm-reranker/pico"
+    _, predictions = evaluate(model, make_task(name="SciFact"))
     wanted = direct_run(pico, data, data.candidates, dict.fromkeys(data.queries, wording))
     assert_same_run(predictions, wanted)
 
@@ -210,7 +225,7 @@ def test_inputs_must_pair_up(make_task):
         ({"query_field": "title"}, "query_field must be one of text, query; got 'title'"),
         ({"chunks": 4}, "no setting 'chunks'"),
         ({"instruction": " "}, "instruction must be a non-empty string or None; got ' '"),
-        ({"instructions": ["a"]}, "instructions must be a dictionary"),
+        ({"instructions": ["a"]}, r"instructions must be beir, .* or a dictionary.*got \['a'\]"),
         ({"instructions": {"SciFact": ""}}, r"instructions\['SciFact'\] must be a non-empty"),
     ],
 )
@@ -229,3 +244,27 @@ def test_settings_are_checked(settings, message):
 def test_settings_of_the_search_are_checked(settings, message):
     with pytest.raises(InvalidOptionError, match=message):
         KaLMSearch("pico", **settings)
+
+
+def test_a_text_under_several_ids_is_encoded_once_and_scores_alike(make_task):
+    model = KaLMCrossEncoder("pico", dtype="float32")
+    place = {"task_metadata": make_task().metadata, "hf_split": "test", "hf_subset": "default"}
+    queries = [{"text": ["gravity", "gravity"]}, {"text": ["Beijing", "gravity"]}]
+    documents = [{"text": ["Bodies attract.", "A city."]}, {"text": ["A city.", "Bodies attract."]}]
+    scores = model.predict(queries, documents, **place)
+    assert model.reranker.stats.passages_encoded == 2
+    assert scores.shape == (4,)
+    assert scores.dtype == "float64"
+    assert scores[0] == scores[3]
+    assert len({*scores}) == 3
+    assert model.predict([], [], **place).shape == (0,)
+
+
+def test_states_of_other_settings_are_refused(make_task, tmp_path):
+    place = {"task_metadata": make_task().metadata, "hf_split": "test", "hf_subset": "default"}
+    pair = [{"text": ["gravity"]}], [{"text": ["Bodies attract."]}]
+    settings = {"dtype": "float32", "states_folder": tmp_path}
+    KaLMCrossEncoder("pico", **settings).predict(*pair, **place)
+    shorter = KaLMCrossEncoder("pico", **settings, max_length=128)
+    with pytest.raises(StoreExistsError, match=r"max_length=512.*max_length=128.*another folder"):
+        shorter.predict(*pair, **place)

@@ -67,6 +67,22 @@ def test_mteb_loads_and_runs_a_description(mteb, protocol, make_task, evaluate, 
     assert by_meta["ndcg_at_10"] == by_model["ndcg_at_10"]
 
 
+def test_mteb_finds_its_results_again(mteb, make_task, tmp_path):
+    cache = mteb.ResultCache(tmp_path / "results")
+    meta = model_meta("pico", compression_ratio=8, states_folder=tmp_path / "states")
+    settings = {"cache": cache, "co2_tracker": False, "show_progress_bar": False}
+    model = meta.load_model()
+    first = mteb.evaluate(model, make_task(), **settings)
+    assert model.reranker.stats.pairs_scored
+    place = tmp_path / "results" / "results" / "kalm-reranker__pico" / meta.revision
+    (file,) = place.rglob("LocalClaims.json")
+    assert "compression_ratio_8" in str(file)  # not where results of the plain model would be
+    model = meta.load_model()
+    again = mteb.evaluate(model, make_task(), **settings)
+    assert model.reranker.stats.pairs_scored == 0
+    assert again.task_results[0].get_score() == first.task_results[0].get_score()
+
+
 def test_registered_models_are_got_by_name(mteb, monkeypatch):
     from mteb.models.model_implementations import MODEL_REGISTRY
 

@@ -1,6 +1,7 @@
 """What mteb is told about a model: its `ModelMeta`, with our loader in it."""
 
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from kalm_reranker.checkpoints import Checkpoint, model_fingerprint
@@ -59,8 +60,12 @@ def describe(
     """
     models = import_extra("mteb.models.model_implementations", extra="eval", purpose="an mteb run")
     metas = import_extra("mteb.models.model_meta", extra="eval", purpose="an mteb run")
-    neutral = {key: value for key, value in settings.items() if key in _NEUTRAL}
-    telling = {key: value for key, value in settings.items() if key not in _NEUTRAL}
+    # mteb writes them as JSON, and makes a name of the second.
+    plain = {
+        key: str(value) if isinstance(value, PurePath) else value for key, value in settings.items()
+    }
+    neutral = {key: value for key, value in plain.items() if key in _NEUTRAL}
+    telling = {key: value for key, value in plain.items() if key not in _NEUTRAL}
     ours: dict[str, Any] = {
         "loader": loader,
         "loader_kwargs": neutral,

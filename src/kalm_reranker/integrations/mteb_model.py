@@ -1,11 +1,18 @@
 """KaLM-Reranker as a cross-encoder of mteb, which scores from stored passage states."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kalm_reranker.errors import InvalidOptionError, InvalidPairError, shown
+from kalm_reranker.evaluation.instructions import (
+    Instruction,
+    Instructions,
+    published_instructions,
+    read_instructions,
+)
 from kalm_reranker.integrations.mteb_meta import content_revision, describe, model_name
 from kalm_reranker.integrations.mteb_scoring import TaskQuery, loaded_scorer
 
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
     from kalm_reranker.reranker import KaLMReranker
 
 QUERY_FIELDS = ("text", "query")
+_PUBLISHED = ("beir", "miracl", "lmeb")
 
 
 class MtebModel:
@@ -30,7 +38,9 @@ class MtebModel:
         checkpoint: What to load instead of `model_name`: a short name or a directory.
         instruction: The task instruction where neither the query nor `instructions` has one; the
             checkpoint's default, if None.
-        instructions: Name of a task -> its instruction. A query's own instruction goes first.
+        instructions: Of tasks: "beir", "miracl" or "lmeb" for the published ones in this package,
+            a file in their form, or a dictionary, task name -> instruction. A query's own
+            instruction goes first.
         query_field: What the decoder reads as the query where queries have instructions of their
             own: "text" (mteb's: query and instruction, as the official wrapper) or "query".
         settings: Of `StoredScorer` (`states_folder`, `stored_ratio`, `scores`); all others go to
@@ -84,10 +94,14 @@ class MtebModel:
         self._meta = meta
 
     def task_queries(
-        self, loader: "DataLoader[BatchedInput]", task_metadata: "TaskMetadata"
+        self,
+        loader: "DataLoader[BatchedInput]",
+        task_metadata: "TaskMetadata",
+        hf_subset: str,
     ) -> list[TaskQuery]:
         """Returns the queries of a loader, in order, each with the instruction it is read with."""
-        default = self._instructions.get(task_metadata.name, self._instruction)
+        found = self._instructions.find(task_metadata.name, hf_subset)
+        default = self._instruction if found is None else found.text
         queries: list[TaskQuery] = []
         for batch in loader:
             # Without instructions, loaders made from plain texts have no "query".
@@ -130,7 +144,7 @@ class KaLMCrossEncoder(MtebModel):
             inputs2: Batches with the document of each pair ("text", title included).
             task_metadata: Of the task; its name chooses instruction and states.
             hf_split: Not used.
-            hf_subset: Not used: passages are known by their text.
+            hf_subset: Chooses the instruction too, where a task has several.
             prompt_type: Not used.
             encode_kwargs: `show_progress_bar`, None for long lists on a terminal. `batch_size` is
                 that of the loaders; batches of the model are planned by length (see
@@ -144,7 +158,7 @@ class KaLMCrossEncoder(MtebModel):
             InvalidTextError: A query is empty or cannot be read.
             StoreError: The states cannot be written or read.
         """
-        queries = self.task_queries(inputs1, task_metadata)
+        queries = self.task_queries(inputs1, task_metadata, hf_subset)
         documents = [text for batch in inputs2 for text in batch["text"]]
         if len(queries) != len(documents):
             raise InvalidPairError(
@@ -166,14 +180,19 @@ def _instruction(value: object, what: str) -> str | None:
     return value
 
 
-def _instructions(value: object) -> dict[str, str]:
+def _instructions(value: object) -> Instructions:
     if value is None:
-        return {}
+        return Instructions([])
+    if isinstance(value, str | Path):
+        return published_instructions(value) if value in _PUBLISHED else read_instructions(value)
     if not isinstance(value, dict):
         raise InvalidOptionError(
-            f"instructions must be a dictionary, task name -> instruction; got {shown(value)}."
+            f"instructions must be {', '.join(_PUBLISHED)}, a file, or a dictionary, task name -> "
+            f"instruction; got {shown(value)}."
         )
-    for name, instruction in value.items():
-        if _instruction(instruction, f"instructions[{name!r}]") is None:
-            raise InvalidOptionError(f"instructions[{name!r}] must be a non-empty string.")
-    return value
+    given = []
+    for task, text in value.items():
+        if _instruction(text, f"instructions[{task!r}]") is None:
+            raise InvalidOptionError(f"instructions[{task!r}] must be a non-empty string.")
+        given.append(Instruction(task=task, subset=None, text=text, source="given"))
+    return Instructions(given)

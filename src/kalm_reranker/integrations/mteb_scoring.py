@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from kalm_reranker.errors import InvalidOptionError, TextTypeError, shown
+from kalm_reranker.options import check_count
 from kalm_reranker.progress import progress_bar
 
 if TYPE_CHECKING:  # importing these costs torch
@@ -49,7 +50,8 @@ class StoredScorer:
         scores: "margin" or "probability"; docs/mteb.md says why margins are the default.
 
     Raises:
-        InvalidOptionError: `scores` is neither, or `states_folder` is no path.
+        InvalidOptionError: `scores` is neither, `states_folder` is no path, or `stored_ratio` is
+            no positive integer.
     """
 
     def __init__(
@@ -60,8 +62,6 @@ class StoredScorer:
         stored_ratio: int | None = None,
         scores: ScoreKind = "margin",
     ) -> None:
-        from kalm_reranker.model.pooling import check_ratio
-
         if scores not in _SCORE_KINDS:
             raise InvalidOptionError(
                 f"scores must be one of {', '.join(_SCORE_KINDS)}; got {scores!r}."
@@ -73,7 +73,7 @@ class StoredScorer:
         self.reranker = reranker
         self._ratios = [reranker.compression_ratio]
         if stored_ratio is not None:
-            self._ratios.append(check_ratio(stored_ratio))
+            self._ratios.append(check_count(stored_ratio, "stored_ratio"))
         self._scores: ScoreKind = scores
         self._folder = None if states_folder is None else Path(states_folder)
         self._scratch: Path | None = None

@@ -113,7 +113,7 @@ class KaLMSearch(MtebModel):
             queries: Rows of "id", "text" and perhaps "instruction".
             task_metadata: Of the task.
             hf_split: Not used.
-            hf_subset: Not used.
+            hf_subset: As in `KaLMCrossEncoder.predict`.
             top_k: Most results of a query.
             encode_kwargs: As in `KaLMCrossEncoder.predict`.
             top_ranked: Query id -> ids of its candidates; None to find some by BM25. A query
@@ -133,7 +133,7 @@ class KaLMSearch(MtebModel):
         corpus = self._corpus
         query_ids = list(queries["id"])
         loader = _loader("query", queries, task_metadata, num_proc)
-        wanted = self.task_queries(loader, task_metadata)
+        wanted = self.task_queries(loader, task_metadata, hf_subset)
         candidates: TopRankedDocumentsType
         if top_ranked is None:
             texts = _texts(corpus, task_metadata, num_proc)
