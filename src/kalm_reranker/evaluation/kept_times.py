@@ -1,12 +1,10 @@
 """Times of our rankers on a dataset, measured once and kept with what they were measured on."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kalm_reranker.errors import DataFileError
 from kalm_reranker.evaluation.line_up import LineUp
 from kalm_reranker.evaluation.rankers.base import RankingTask
 from kalm_reranker.evaluation.timing import (
@@ -17,6 +15,7 @@ from kalm_reranker.evaluation.timing import (
     time_in_turns,
 )
 from kalm_reranker.progress import progress_bar
+from kalm_reranker.whole_files import write_whole
 
 
 def kept_times(
@@ -74,7 +73,8 @@ def kept_times(
     ) as advance:
         seconds = time_in_turns(calls, task, num_queries, on_query=advance)
     found = {name: ms for name, one in seconds.items() if (ms := median_ms(one)) is not None}
-    _write(path, {"made_from": made_from, "ms_per_query": found})
+    document = {"made_from": made_from, "ms_per_query": found}
+    write_whole(path, (json.dumps(document, indent=1) + "\n").encode())
     return found
 
 
@@ -103,16 +103,3 @@ def _read(path: Path, made_from: Mapping[str, Any]) -> dict[str, float] | None:
         return {str(name): float(document["ms_per_query"][name]) for name in wanted}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # measured again
-
-
-def _write(path: Path, document: Mapping[str, Any]) -> None:
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataFileError(
-            f"{path} cannot be written: {error.strerror or error}.",
-            hint="Check the path, its permissions and the free space.",
-        ) from error

@@ -7,12 +7,13 @@ A cell is empty where a measure has no value for a query.
 """
 
 import csv
-import os
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 from kalm_reranker.errors import DataFileError, InputError, shown
 from kalm_reranker.lines import reading
+from kalm_reranker.whole_files import write_whole
 
 _QUERY_ID = "query_id"
 _NUM_CANDIDATES = "num_candidates"
@@ -48,31 +49,19 @@ def write_per_query(path: Path, table: PerQuery) -> None:
             raise InputError(
                 f"num_candidates must have every query; {measure} has {shown(min(unknown))} too."
             )
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    text = StringIO(newline="")
+    # Texts are quoted, with whatever they hold; a bare "\r" would not be otherwise.
+    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    writer.writerow([_QUERY_ID, _NUM_CANDIDATES, *table.values])
+    for query_id, count in table.num_candidates.items():
+        cells = [values.get(query_id, "") for values in table.values.values()]
+        writer.writerow([query_id, count, *cells])
     try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("w", encoding="utf-8", newline="") as file:
-                # Texts are quoted, with whatever they hold; a bare "\r" would not be otherwise.
-                writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-                writer.writerow([_QUERY_ID, _NUM_CANDIDATES, *table.values])
-                for query_id, count in table.num_candidates.items():
-                    cells = [values.get(query_id, "") for values in table.values.values()]
-                    writer.writerow([query_id, count, *cells])
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        content = text.getvalue().encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"ids must be text that UTF-8 can hold; got {shown(error.object)}.") from (
-            error
-        )
-    except OSError as error:
-        raise DataFileError(
-            f"{path} cannot be written: {error.strerror or error}.",
-            hint="Check the path, its permissions and the free space.",
-        ) from error
+        got = shown(error.object[error.start : error.end])
+        raise InputError(f"ids must be text that UTF-8 can hold; got {got}.") from error
+    write_whole(path, content)
 
 
 def read_per_query(path: Path) -> PerQuery:

@@ -11,18 +11,18 @@ import gzip
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from io import TextIOWrapper
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from kalm_reranker.errors import DataFileError, InputError
+from kalm_reranker.errors import InputError
 from kalm_reranker.lines import json_object, numbered_lines
 from kalm_reranker.search.ranking import Run, ranked_ids
 from kalm_reranker.search.run_files import check_word, read_trec_run, write_trec_run
+from kalm_reranker.whole_files import write_whole
 
 FORMAT = 1
 _TREC, _JSON_LINES = ".trec.gz", ".jsonl.gz"
@@ -97,75 +97,40 @@ def save_run(folder: Path, name: str, saved: SavedRun) -> None:
     """
     _check_scores(saved.run)
     form = _TREC if _fits_trec(saved.run) else _JSON_LINES
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _Replaced(folder / f"{name}{form}") as temporary:
-            _write_run(saved.run, temporary, name if form == _TREC else None)
-            digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-        record = {
-            "format": FORMAT,
-            "made_from": saved.made_from,
-            "description": saved.description,
-            "notes": list(saved.notes),
-            "extra": saved.extra,
-            "form": form,
-            "sha256": digest,
-        }
-        with _Replaced(folder / f"{name}.json") as temporary:
-            temporary.write_text(
-                json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
-        other = _JSON_LINES if form == _TREC else _TREC
-        (folder / f"{name}{other}").unlink(missing_ok=True)  # of an earlier evaluation
-    except OSError as error:
-        raise DataFileError(
-            f"{folder} cannot be written: {error.strerror or error}.",
-            hint="Check the path, its permissions and the free space.",
-        ) from error
+    packed = _packed(saved.run, name if form == _TREC else None)
+    record = {
+        "format": FORMAT,
+        "made_from": saved.made_from,
+        "description": saved.description,
+        "notes": list(saved.notes),
+        "extra": saved.extra,
+        "form": form,
+        "sha256": hashlib.sha256(packed).hexdigest(),
+    }
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    write_whole(folder / f"{name}{form}", packed)
+    # Paths of another encoding may stand in it, with halves of characters.
+    write_whole(folder / f"{name}.json", text.encode("utf-8", "surrogatepass"))
+    with suppress(OSError):  # of an earlier evaluation; the record says which one counts
+        (folder / f"{name}{_JSON_LINES if form == _TREC else _TREC}").unlink(missing_ok=True)
 
 
-class _Replaced:
-    """A file beside another that takes its place when all went well, and is removed if not.
-
-    Args:
-        path: The file to replace.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        # Of this process alone: two evaluations may save into the same folder.
-        self._temporary = path.with_name(f".{os.getpid()}.{path.name}")
-
-    def __enter__(self) -> Path:
-        return self._temporary
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            if kind is None:
-                with self._temporary.open("rb") as file:
-                    os.fsync(file.fileno())
-                os.replace(self._temporary, self._path)
-        finally:
-            with suppress(OSError):
-                self._temporary.unlink(missing_ok=True)
-
-
-def _write_run(run: Run, path: Path, tag: str | None) -> None:
-    """Writes the TREC form with this tag; JSON lines, if there is none."""
-    # No time and no name in the gzip header: the same run gives the same bytes.
+def _packed(run: Run, tag: str | None) -> bytes:
+    """Returns a run gzipped: in the TREC form, or as JSON lines where there is no tag."""
+    raw = BytesIO()
+    # No time in the gzip header: the same run gives the same bytes.
     with (
-        path.open("wb") as raw,
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
         TextIOWrapper(packed, encoding="utf-8", newline="\n") as file,
     ):
         if tag is not None:
             write_trec_run(run, file, tag)
-            return
-        for query_id, scores in run.items():
-            if not scores:
-                continue
-            found = {passage_id: scores[passage_id] for passage_id in ranked_ids(scores)}
-            file.write(json.dumps({"query_id": query_id, "scores": found}) + "\n")
+        else:
+            for query_id, scores in run.items():
+                if scores:
+                    found = {passage_id: scores[passage_id] for passage_id in ranked_ids(scores)}
+                    file.write(json.dumps({"query_id": query_id, "scores": found}) + "\n")
+    return raw.getvalue()
 
 
 def _read_json_lines(path: Path) -> Run:
