@@ -104,7 +104,11 @@ def evaluate(
     finally:
         line_up.close()
     if not evaluation.datasets:
-        raise unavailable[0]
+        first = unavailable[0]
+        raise DatasetUnavailableError(
+            f"None of the {len(datasets)} datasets can be had; the first: {first.message}",
+            hint=first.hint,
+        ) from first
     return evaluation
 
 
