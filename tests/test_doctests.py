@@ -2,17 +2,20 @@
 
 import doctest
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
-DOCUMENTED = [
-    "kalm_reranker.scoring",
-    "kalm_reranker.calibration",
-    "kalm_reranker.reranker",
-    "kalm_reranker.index.passage_index",
-    "kalm_reranker.search.analysis",
-    "kalm_reranker.search.bm25",
-]
+SOURCE = Path(__file__).parents[1] / "src"
+DOCUMENTED = sorted(
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+    for path in SOURCE.rglob("*.py")
+    if ">>> " in path.read_text(encoding="utf-8")
+)
+
+
+def test_there_are_examples():
+    assert "kalm_reranker.reranker" in DOCUMENTED
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)

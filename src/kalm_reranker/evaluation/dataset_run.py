@@ -252,9 +252,17 @@ class _Runner:
             measures=values,
             distribution=score_distribution(found.run, qrels) if wants_distribution else None,
             bytes_per_passage=found.bytes_per_passage,
-            ms_per_query=times.get(info.name, found.ms_per_query if info.kind != "kalm" else None),
+            ms_per_query=self._ms_per_query(info, times),
             seconds=found.seconds,
         )
+
+    def _ms_per_query(self, info: RankerInfo, times: Mapping[str, float]) -> float | None:
+        """Returns the time of one of ours as it was measured apart, of a peer as it was scored."""
+        if info.kind == "blend":  # adding z-scores takes nothing beside the scoring
+            return times.get(next(of.name for blend, of in self._line_up.blends if blend is info))
+        if info.kind in ("kalm", "cascade"):
+            return times.get(info.name)
+        return self._found[info.name].ms_per_query
 
     def _tell(self, name: str, found: RankerRun) -> None:
         if found.reused:
