@@ -127,6 +127,16 @@ def test_the_best_of_each_row_and_nothing_else_is_bold(full, written):
         assert bold == [one for one in numbers if one == max(numbers)]
 
 
+def test_a_row_of_equal_numbers_has_no_best(three_sets):
+    found = bare(three_sets)
+    recall = [replace(one, measures={**one.measures, "R@100": 0.9}) for one in found.measurements]
+    document = page_of(replace(found, measurements=tuple(recall)))
+    (table,) = document.xpath("//table[@data-measure='R@100']")
+    assert table.xpath(".//*[@class='best']") == []
+    counts = [one.text_content() for one in table.xpath(".//tr[@class='counts']/td")]
+    assert counts == ["0", "0"]
+
+
 def test_marks_are_those_of_the_comparisons(full, written):
     document = html.document_fromstring(written.page.read_text(encoding="utf-8"))
     (table,) = document.xpath("//table[@data-measure='nDCG@10']")

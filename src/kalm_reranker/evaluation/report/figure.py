@@ -1,8 +1,9 @@
 """A plot: drawn once, then written as PNG, as SVG, and as SVG for the page."""
 
 import io
+import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,7 +102,7 @@ class DrawnPlot:
         plot: What it is.
         png: File content.
         svg: File content.
-        pixels: Red, green, blue and alpha as bytes, [height, width, 4].
+        pixels: With the caption; red, green, blue and alpha as bytes, [height, width, 4].
         tips: As in `Sheet`.
     """
 
@@ -137,16 +138,23 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def draw_plot(plot: Plot) -> DrawnPlot:
-    """Draws a plot; inside `drawing()`."""
+def draw_plot(plot: Plot, *, note: str = "") -> DrawnPlot:
+    """Draws a plot; inside `drawing()`.
+
+    Args:
+        plot: What to draw.
+        note: Stands below the caption in the PNG, which is shown without the page around it.
+    """
     sheet = new_sheet(WIDE if plot.wide else NARROW, plot.height)
     plot.draw(sheet)
-    pixels = pixels_of(sheet)
+    width = WIDE if plot.wide else NARROW
+    pixels = stack([pixels_of(sheet), text_strip(width, [plot.caption])])
+    alone = stack([pixels, text_strip(width, [note])])
     sheet.figure.set_layout_engine("none")  # it has been laid out; once is enough
     svg = io.BytesIO()
     sheet.figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     return DrawnPlot(
-        plot=plot, png=png_of(pixels), svg=svg.getvalue(), pixels=pixels, tips=sheet.tips
+        plot=plot, png=png_of(alone), svg=svg.getvalue(), pixels=pixels, tips=sheet.tips
     )
 
 
@@ -157,6 +165,48 @@ def png_of(pixels: Any) -> bytes:  # noqa: ANN401
     file = io.BytesIO()
     imsave(file, pixels, format="png", dpi=_DPI, metadata={"Software": None})  # type: ignore[dict-item]
     return file.getvalue()
+
+
+def text_strip(width: float, lines: Sequence[str], *, size: float = 8.5) -> Any:  # noqa: ANN401
+    """Returns lines of small print as pixels; long ones are wrapped, none give no height.
+
+    Args:
+        width: In inches.
+        lines: From top to bottom.
+        size: In points.
+    """
+    letters = int(72 * (width - 0.2) / (0.59 * size))
+    wrapped = [part for line in lines for part in textwrap.wrap(line, letters)]
+    if not wrapped:
+        return stack([])
+    leading = 1.4 * size / 72
+    height = leading * len(wrapped) + 0.08
+    sheet = new_sheet(width, height)
+    for index, line in enumerate(wrapped):
+        place = 1 - (0.02 + leading * index) / height
+        sheet.figure.text(0.1 / width, place, line, fontsize=size, color=MUTED, va="top")
+    return pixels_of(sheet)
+
+
+def stack(parts: Sequence[Any]) -> Any:  # noqa: ANN401
+    """Puts pixels below each other, all as wide as the widest."""
+    import numpy
+
+    width = max((one.shape[1] for one in parts), default=0)
+    rows = [numpy.zeros((0, width, 4), dtype=numpy.uint8)]
+    for one in parts:
+        row = blank(one.shape[0], width)
+        row[:, : one.shape[1]] = one
+        rows.append(row)
+    return numpy.concatenate(rows)
+
+
+def blank(height: int, width: int) -> Any:  # noqa: ANN401
+    """Returns empty paper."""
+    import numpy
+
+    ink = [int(BACK[at : at + 2], 16) for at in (1, 3, 5)]
+    return numpy.full((height, width, 4), [*ink, 255], dtype=numpy.uint8)
 
 
 def new_sheet(width: float, height: float) -> Sheet:

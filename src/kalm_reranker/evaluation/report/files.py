@@ -20,6 +20,7 @@ from kalm_reranker.evaluation.report.plots import PLOT_NAMES, plots_of
 from kalm_reranker.evaluation.report.summary import summarize
 from kalm_reranker.evaluation.report.tables import markdown_table
 from kalm_reranker.evaluation.results import Evaluation
+from kalm_reranker.machine import describe
 
 _PLOTS = "plots"
 
@@ -87,7 +88,10 @@ def report_contents(evaluation: Evaluation) -> dict[str, bytes]:
     """Returns the content of every file of a report, by its path within the folder."""
     summaries = summarize(evaluation)
     with drawing():
-        drawn = [draw_plot(plot) for plot in plots_of(evaluation, summaries)]
+        drawn = [
+            draw_plot(plot, note=describe(evaluation.machine))
+            for plot in plots_of(evaluation, summaries)
+        ]
         lines = [*head_lines(evaluation), *findings(evaluation, summaries)]
         image = picture(drawn, title_of(evaluation), lines)
     texts = {

@@ -1,6 +1,6 @@
 """What an evaluation says, in a few sentences computed from its numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kalm_reranker.evaluation.report.summary import (
     Summary,
@@ -28,11 +28,21 @@ def best_counts(evaluation: Evaluation, measure: str) -> dict[str, int]:
     """Returns on how many sets each ranker is the best, equal ones counted all."""
     counts = {info.name: 0 for info in evaluation.rankers}
     for dataset in evaluation.datasets:
-        values = row_values(evaluation, dataset.name, measure)
-        top = max((value for value in values.values() if value is not None), default=None)
-        for name, value in values.items():
-            counts[name] += top is not None and value == top
+        for name in best_names(row_values(evaluation, dataset.name, measure)):
+            counts[name] += 1
     return counts
+
+
+def best_names(values: Mapping[str, float | None]) -> set[str]:
+    """Returns who is the best of a row; nobody where all are equal, or there is only one.
+
+    Equal is what reads the same: differences behind the digits shown tell nothing.
+    """
+    shown = {name: float(quality_text(one)) for name, one in values.items() if one is not None}
+    if len(set(shown.values())) < 2:
+        return set()
+    top = max(shown.values())
+    return {name for name, value in shown.items() if value == top}
 
 
 def row_values(evaluation: Evaluation, dataset: str, measure: str) -> dict[str, float | None]:

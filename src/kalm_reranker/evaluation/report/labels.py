@@ -165,6 +165,8 @@ def _ink_of(plot: Any, step: float) -> list[tuple[float, float]]:  # noqa: ANN40
     """Returns where the plot's lines and points are, in pixels, a point every `step` of them."""
     points = []
     for line in plot.get_lines():
+        if (line.get_alpha() or 1.0) < 0.3:  # shading, on which text can be read
+            continue
         path = line.get_transform().transform(line.get_xydata())
         points += [(float(x), float(y)) for x, y in path]
         for (x0, y0), (x1, y1) in pairwise(path):

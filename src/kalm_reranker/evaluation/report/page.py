@@ -48,9 +48,8 @@ def title_of(evaluation: Evaluation) -> str:
 
 def head_lines(evaluation: Evaluation) -> list[str]:
     """Returns what stands below the title: how much was compared, on what, and on which machine."""
-    queries = sum(one.num_queries for one in evaluation.datasets)
     return [
-        f"{plural(len(evaluation.rankers), 'ranker')}, {plural(queries, 'query', 'queries')}. "
+        _counts(evaluation),
         f"Same candidates for every ranker: {clean(evaluation.first_stage)}",
         describe(evaluation.machine),
     ]
@@ -93,7 +92,7 @@ def _content(evaluation: Evaluation, summaries: Sequence[Summary]) -> dict[str, 
     return {
         "evaluation": evaluation,
         "title": title_of(evaluation),
-        "head": head_lines(evaluation),
+        "counts": _counts(evaluation),
         "machine": describe(evaluation.machine),
         "findings": findings(evaluation, summaries),
         "tables": [quality_table(evaluation, one) for one in measures_of(evaluation)],
@@ -113,9 +112,18 @@ def _content(evaluation: Evaluation, summaries: Sequence[Summary]) -> dict[str, 
         "machine_rows": _settings(dict(evaluation.machine)),
         "command": _command(evaluation.settings.get("command")),
         "landscape": len(evaluation.rankers) > _MANY_RANKERS,
-        "text_of": _value_text,
         "missing": MISSING,
     }
+
+
+def _counts(evaluation: Evaluation) -> str:
+    queries = sum(one.num_queries for one in evaluation.datasets)
+    pairs = sum(one.num_candidates for one in evaluation.datasets)
+    return (
+        f"{plural(len(evaluation.rankers), 'ranker')}, "
+        f"{plural(queries, 'query', 'queries')}, "
+        f"{plural(pairs, 'pair')} of query and candidate"
+    )
 
 
 def _ranker_row(one: Summary) -> dict[str, Any]:

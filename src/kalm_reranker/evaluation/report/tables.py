@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kalm_reranker.evaluation.report.findings import against, best_counts, row_values
+from kalm_reranker.evaluation.report.findings import (
+    against,
+    best_counts,
+    best_names,
+    row_values,
+)
 from kalm_reranker.evaluation.report.summary import (
     Summary,
     baseline_of,
@@ -165,10 +170,9 @@ def compared_rankers(evaluation: Evaluation, measure: str) -> dict[str, list[Com
 
 def _cells(values: dict[str, float | None], comparisons: dict[str, Comparison]) -> tuple[Cell, ...]:
     texts = {name: quality_text(value) for name, value in values.items()}
-    # As shown: two that read the same are both best.
-    top = max((float(texts[name]) for name, one in values.items() if one is not None), default=None)
+    best = best_names(values)
     cells = []
-    for name, value in values.items():
+    for name in values:
         one = comparisons.get(name)
         mark = ""
         if one is not None and one.p_value < SIGNIFICANT and one.difference:
@@ -176,7 +180,7 @@ def _cells(values: dict[str, float | None], comparisons: dict[str, Comparison]) 
         cells.append(
             Cell(
                 text=texts[name],
-                best=value is not None and len(values) > 1 and float(texts[name]) == top,
+                best=name in best,
                 mark=mark,
                 tip=f"{name}: {describe_comparison(one)}" if one is not None else name,
             )

@@ -108,4 +108,4 @@ def _three(value: float) -> str:
         return f"{value:,.0f}"
     if abs(value) >= 9.995:
         return f"{value:.1f}"
-    return f"{value:.2f}" if abs(value) >= 0.0995 or value == 0 else f"{value:.3g}"
+    return f"{value:.2f}" if abs(value) >= 0.9995 or value == 0 else f"{value:#.3g}"
