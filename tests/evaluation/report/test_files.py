@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from kalm_reranker.errors import MissingExtraError
+from kalm_reranker.errors import DataFileError, MissingExtraError
 from kalm_reranker.evaluation.report import write_report
 from kalm_reranker.evaluation.report.files import report_contents
 from kalm_reranker.evaluation.report.plots import PLOT_NAMES
@@ -129,7 +129,7 @@ def test_a_failure_leaves_the_earlier_report_as_it_was(three_sets, tmp_path, mon
         raise OSError(28, "No space left on device", str(target))
 
     monkeypatch.setattr("os.replace", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataFileError, match="No space left"):
         write_report(replace(found, first_stage="another"), tmp_path)
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert after == before

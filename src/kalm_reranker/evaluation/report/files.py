@@ -1,8 +1,5 @@
 """Writes a report's files."""
 
-import contextlib
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from kalm_reranker.evaluation.report.summary import summarize
 from kalm_reranker.evaluation.report.tables import markdown_table
 from kalm_reranker.evaluation.results import Evaluation
 from kalm_reranker.machine import describe
+from kalm_reranker.whole_files import write_whole
 
 _PLOTS = "plots"
 
@@ -62,12 +60,12 @@ def write_report(evaluation: Evaluation, folder: Path) -> ReportFiles:
 
     Raises:
         MissingExtraError: matplotlib or Jinja2 is not installed.
-        OSError: A file cannot be written.
+        DataFileError: A file cannot be written.
     """
     folder = Path(folder)
     contents = report_contents(evaluation)
     for name, content in contents.items():
-        _write_whole(folder / name, content)
+        write_whole(folder / name, content)
     for name in PLOT_NAMES:
         for kind in ("png", "svg"):
             if f"{_PLOTS}/{name}.{kind}" not in contents:
@@ -109,24 +107,3 @@ def report_contents(evaluation: Evaluation) -> dict[str, bytes]:
         contents[f"{_PLOTS}/{one.plot.name}.png"] = one.png
         contents[f"{_PLOTS}/{one.plot.name}.svg"] = one.svg
     return contents
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    """Returns the process's umask: temporary files are private, a report is for others, too."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
