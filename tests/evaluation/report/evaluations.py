@@ -54,7 +54,7 @@ def kalm(model, ratio, codec="bfloat16", *, name=None, kind="kalm"):
 
 def cascade(model, coarse, fine, count):
     return RankerInfo(
-        name=f"{model} {coarse}>{fine} top {count}",
+        name=f"{model} {coarse}:{fine}:{count}",
         kind="cascade",
         model=model,
         compression_ratio=fine,
@@ -79,7 +79,9 @@ def pico_rankers():
 def few_rankers():
     """One of each kind that has a part of the report to itself."""
     blend = kalm("pico", 2, name="BM25 + pico r=2", kind="blend")
-    return [first_stage(), kalm("pico", 2), kalm("pico", 8), blend, cascade("pico", 8, 2, 30)]
+    plain = cascade("pico", 8, 2, 30)
+    blended = replace(plain, name="BM25 + pico 8:2:30", kind="blend")
+    return [first_stage(), kalm("pico", 2), kalm("pico", 8), blend, plain, blended]
 
 
 def many_rankers():

@@ -65,7 +65,7 @@ def test_the_csv_gives_every_number_back(full, written):
         for field in ("bytes_per_passage", "ms_per_query"):
             value = getattr(one, field)
             assert row[field] == "" if value is None else float(row[field]) == value
-    first = next(row for row in rows if row["ranker"] == "pico 16>2 top 30")
+    first = next(row for row in rows if row["ranker"] == "pico 16:2:30")
     wanted = {"kind": "cascade", "compression_ratio": "2", "coarse_ratio": "16"}
     assert wanted.items() <= first.items()
     assert (first["fine_count"], first["codec"], first["num_queries"]) == ("30", "bfloat16", "300")

@@ -185,20 +185,20 @@ def test_a_single_set_has_no_mean(three_sets):
 
 
 HOSTILE = [
-    *("<b>&\"'</b>", "$x^2$ \\frac", "中文 عربى ไทย", "{{ 7 * 7 }}"),
+    *("= 1 + 1", "<b>&\"'</b>", "$x^2$ \\frac", "中文 عربى ไทย", "{{ 7 * 7 }}"),
     "</svg><script>x</script>",
 ]
 
 
 def test_names_are_escaped_everywhere():
     rankers = [
-        replace(info, name=f"{info.name} {HOSTILE[at]}", model=HOSTILE[0])
+        replace(info, name=f"{info.name} {HOSTILE[at]}", model=HOSTILE[1])
         for at, info in enumerate(few_rankers())
     ]
     sets = dict.fromkeys(HOSTILE, 0.5) | {"null \x00 escape \x1b": 0.4}
     found = evaluation(rankers, sets)
-    costs = tuple(replace(one, model=HOSTILE[4]) for one in online())
-    found = replace(found, first_stage=HOSTILE[4], notes=tuple(HOSTILE), costs=costs)
+    costs = tuple(replace(one, model=HOSTILE[-1]) for one in online())
+    found = replace(found, first_stage=HOSTILE[-1], notes=tuple(HOSTILE), costs=costs)
     text = report_contents(found)["report.html"].decode("utf-8")
     assert "<script" not in text
     assert "<b>&" not in text

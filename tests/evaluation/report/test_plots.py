@@ -15,6 +15,7 @@ from kalm_reranker.evaluation.results import ScoreDistribution
 from tests.evaluation.report.evaluations import (
     cascade,
     evaluation,
+    few_rankers,
     first_stage,
     kalm,
     many_rankers,
@@ -94,6 +95,16 @@ def test_a_second_difference_makes_families_of_their_own():
     found = ratio_families(summarize(evaluation(rankers, {"x": 0.5})))
     assert [one.label for one in found] == ["BM25 + a weight 0.3", "BM25 + a weight 0.5"]
     assert all(len(one.members) == 2 for one in found)
+
+
+def test_a_blended_cascade_is_no_single_pass():
+    summaries = summarize(evaluation(few_rankers(), {"x": 0.5}))
+    names = [one.info.name for each in families(summaries) for one in each.members]
+    assert names == ["pico r=2", "pico r=8", "BM25 + pico r=2"]
+    assert [setting(one) for one in summaries[-2:]] == [
+        "8 → 2, top 30",
+        "blend, 8 → 2, top 30",
+    ]
 
 
 def test_the_front_holds_what_nothing_beats():

@@ -5,7 +5,7 @@ from typing import Any
 
 from kalm_reranker.evaluation.report.figure import HUES, INK, MUTED, Sheet
 from kalm_reranker.evaluation.report.labels import Label
-from kalm_reranker.evaluation.report.summary import Family, Summary
+from kalm_reranker.evaluation.report.summary import Family, Summary, is_cascade
 from kalm_reranker.evaluation.report.wording import shorten
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -34,13 +34,13 @@ class Looks:
         models = list(dict.fromkeys(one.model for one in families))
         codecs = list(dict.fromkeys(one.codec for one in families))
         self._looks: dict[str, tuple[str, str]] = {}  # by ranker
-        self._colors: dict[str | None, str] = {}  # by model, of its first family
+        self._colors: dict[tuple[str, str | None], str] = {}  # of the first family
         for index, one in enumerate(families):
             # One hue for each model; a single model's kinds and codecs are told apart by it.
             hue = HUES[(models.index(one.model) if len(models) > 1 else index) % len(HUES)]
             marker = _MARKERS[codecs.index(one.codec) % len(_MARKERS)]
             self._looks |= {member.info.name: (hue, marker) for member in one.members}
-            self._colors.setdefault(one.model, hue)
+            self._colors.setdefault((one.kind, one.model), hue)
 
     def of(self, summary: Summary) -> tuple[str, str]:
         """Returns color and marker of one ranker, also of those in no family."""
@@ -48,8 +48,9 @@ class Looks:
         if info.name in self._looks:
             return self._looks[info.name]
         color = MUTED if info.kind == "first stage" else INK
-        if info.kind == "cascade":
-            color = self._colors.get(info.model, color)
+        if is_cascade(summary):
+            kind = "kalm" if info.kind == "cascade" else info.kind
+            return self._colors.get((kind, info.model), INK), _PEER_MARKERS["cascade"]
         return color, _PEER_MARKERS[info.kind]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from kalm_reranker.evaluation.report.axes import Looks, draw_family, log_ticks, new_axes
 from kalm_reranker.evaluation.report.figure import INK, Plot, Sheet
 from kalm_reranker.evaluation.report.labels import Label, room_for, write_labels
-from kalm_reranker.evaluation.report.summary import Summary, families
+from kalm_reranker.evaluation.report.summary import Summary, families, is_cascade
 from kalm_reranker.evaluation.report.wording import (
     measure_title,
     ms_text,
@@ -21,18 +21,17 @@ _LEAST = 4.0  # inches
 def cascades(summaries: Sequence[Summary], looks: Looks, measure: str, over: str) -> Plot | None:
     """Returns the plot of cascade settings; None without a cascade that was timed."""
     timed = [one for one in summaries if one.quality is not None and one.ms]
-    found = [one for one in timed if one.info.kind == "cascade"]
+    found = [one for one in timed if is_cascade(one)]
     if not found:
         return None
     title = measure_title(measure)
-    models = {one.info.model for one in found}
-    curves = [
-        family for family in families(timed) if family.kind == "kalm" and family.model in models
-    ]
+    # A cascade is seen among single passes of its model, a blended one among blends of these.
+    kin = {("blend" if one.info.kind == "blend" else "kalm", one.info.model) for one in found}
+    curves = [family for family in families(timed) if (family.kind, family.model) in kin]
     points = [*found, *(one for family in curves for one in family.members)]
     front = pareto(points)
     # Ratios once a model: codecs lie close together.
-    marked = list({one.model: one for one in reversed(curves)}.values())
+    marked = list({(one.kind, one.model): one for one in reversed(curves)}.values())
     named = [one for one in found if len(found) <= _LABELLED or one in front]
 
     def tip(one: Summary) -> str:
@@ -110,4 +109,5 @@ def setting(one: Summary) -> str:
     if info.coarse_ratio is None or info.fine_count is None:
         return shorten(info.name)
     fine = f"{info.compression_ratio}" if info.compression_ratio is not None else "own"
-    return f"{info.coarse_ratio} → {fine}, top {info.fine_count}"
+    blended = "blend, " if info.kind == "blend" else ""
+    return f"{blended}{info.coarse_ratio} → {fine}, top {info.fine_count}"

@@ -13,7 +13,12 @@ from kalm_reranker.evaluation.report.axes import (
 )
 from kalm_reranker.evaluation.report.figure import Plot, Sheet
 from kalm_reranker.evaluation.report.labels import Label, room_for, write_labels
-from kalm_reranker.evaluation.report.summary import Summary, families, ratio_families
+from kalm_reranker.evaluation.report.summary import (
+    Summary,
+    families,
+    is_cascade,
+    ratio_families,
+)
 from kalm_reranker.evaluation.report.wording import (
     bytes_text,
     measure_title,
@@ -41,7 +46,7 @@ def by_ratio(
     levels = [
         (one, height)
         for one in summaries
-        if one not in inside and one.info.kind != "cascade" and (height := value(one)) is not None
+        if one not in inside and not is_cascade(one) and (height := value(one)) is not None
     ]
     title = measure_title(measure)
 
@@ -141,10 +146,10 @@ def _by_cost(
         family for family in families(shown) if any(cost(one) is not None for one in family.members)
     ]
     inside = [one for family in curves for one in family.members]
-    cascades = [one for one in placed if one.info.kind == "cascade"]
+    cascades = [one for one in placed if is_cascade(one)]
     singles = [one for one in placed if one not in inside and one not in cascades]
     levels = [one for one in shown if one not in placed and one not in inside]
-    levels = [one for one in levels if one.info.kind != "cascade"]
+    levels = [one for one in levels if not is_cascade(one)]
 
     def tip(one: Summary) -> str:
         return f"{one.info.name}: {title} {quality_text(one.quality)}, {text(cost(one))}"

@@ -95,12 +95,19 @@ def incomplete(evaluation: Evaluation) -> list[str]:
     ]
 
 
+def is_cascade(one: Summary) -> bool:
+    """Says whether a ranker has two passes; blends of cascades have, too."""
+    return one.info.kind == "cascade" or one.info.coarse_ratio is not None
+
+
 def families(summaries: Iterable[Summary]) -> list[Family]:
     """Groups KaLM rankers and blends that differ by ratio alone, single ones included."""
     groups: dict[tuple[RankerKind, str | None, str | None], list[Summary]] = {}
     for one in summaries:
         info = one.info
-        if info.kind in _WITH_RATIOS and info.compression_ratio is not None:
+        if info.kind not in _WITH_RATIOS or is_cascade(one):
+            continue
+        if info.compression_ratio is not None:
             groups.setdefault((info.kind, info.model, info.codec), []).append(one)
     found: list[Family] = []
     for members in groups.values():
