@@ -229,3 +229,14 @@ def test_a_file_of_instructions_comes_before_published_ones(tmp_path):
 def test_options_that_do_not_fit(options, message):
     with pytest.raises(InvalidOptionError, match=message):
         resolve_datasets(**options)
+
+
+def test_the_bundled_collection(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (found,) = resolve_datasets(["demo"])
+    assert (found.name, len(found.load().queries)) == ("scifact-demo", 43)
+    with pytest.raises(InvalidOptionError, match="'dev'"):
+        resolve_datasets(["demo"], split="dev")
+    beir(tmp_path / "demo")
+    (own,) = resolve_datasets(["demo"])
+    assert own.name == "demo"

@@ -12,7 +12,7 @@ DatasetsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="DATASET...",
-        help="A BEIR directory, a folder of several, irds:ID (ir_datasets), mteb:TASK, or "
+        help="A BEIR directory, a folder of several, demo (bundled), irds:ID, mteb:TASK, or "
         "mteb:TASK/SUBSET.",
         show_default=False,
     ),

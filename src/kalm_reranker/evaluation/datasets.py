@@ -1,6 +1,7 @@
 """What is to be evaluated on: from the words of a command to judged collections.
 
 FOLDER                      a directory in BEIR form, or a folder that holds several
+demo                        the bundled collection, where no folder has this name
 irds:beir/scifact/test      an id of ir_datasets
 mteb:SciFact                a task of mteb, all its subsets
 mteb:MIRACLRetrieval/de     one subset of it
@@ -23,6 +24,7 @@ from kalm_reranker.evaluation.benchmarks import (
     of_languages,
     of_subset,
 )
+from kalm_reranker.evaluation.bundled import load_demo_collection
 from kalm_reranker.evaluation.collection import Collection
 from kalm_reranker.evaluation.from_ir_datasets import check_ir_dataset, load_ir_dataset
 from kalm_reranker.evaluation.from_mteb import MtebSubset, load_mteb, mteb_subsets
@@ -36,7 +38,8 @@ from kalm_reranker.evaluation.local_copies import find_copy, load_copy
 
 _IR_DATASETS = "irds:"
 _MTEB = "mteb:"
-_FORMS = "a BEIR directory, a folder of such, irds:ID, mteb:TASK or mteb:TASK/SUBSET"
+_DEMO = "demo"
+_FORMS = "a BEIR directory, a folder of such, demo, irds:ID, mteb:TASK or mteb:TASK/SUBSET"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,9 +170,23 @@ def _of_spec(
         return [_of_ir_datasets(spec)]
     if spec.startswith(_MTEB):
         return _of_mteb(spec, data=data, split=split, languages=languages)
+    if spec == _DEMO and not Path(spec).exists():
+        return [_bundled(split)]
     return [
         _of_directory(directory, split=split or "test") for directory in _beir_directories(spec)
     ]
+
+
+def _bundled(split: str | None) -> Dataset:
+    if split not in (None, "test"):
+        raise InvalidOptionError(f"the bundled collection has the split 'test'; got {split!r}.")
+    return Dataset(
+        name="scifact-demo",
+        source=_DEMO,
+        split="test",
+        instruction=None,
+        load=load_demo_collection,
+    )
 
 
 def _beir_directories(spec: str) -> list[Path]:
