@@ -1,7 +1,7 @@
 """Online cost: what the paper's formula says, beside what the engine measures here."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from kalm_reranker.analytic_cost import AnalyticCost
 from kalm_reranker.evaluation.rankers.kalm import KaLMModel, KaLMRanker
@@ -23,7 +23,6 @@ _ENCODED_QUERIES = 3
 
 def online_costs(
     model: KaLMModel,
-    rankers: Sequence[KaLMRanker],
     num_queries: int,
     *,
     on_query: Callable[[int], None] = lambda count: None,
@@ -35,20 +34,20 @@ def online_costs(
     since pooling costs nothing beside it.
 
     Args:
-        model: Prepared for a dataset.
-        rankers: Of this model, with lossless codecs: one a ratio.
+        model: Prepared for a dataset; states are read without loss, whatever codecs are compared.
         num_queries: Queries to time, after one that is not counted.
         on_query: Told of each finished query.
     """
     task = model.task
     calls = {}
-    for ranker in rankers:
+    for ratio in model.ratios:
+        ranker = KaLMRanker(model, ratio)
         calls[STORED, ranker.ratio] = stored_call(ranker)
         if model.reranker.prefix_cache_stats is not None:
             calls[CACHED, ranker.ratio] = cached_call(ranker)
     named = {f"{way} {ratio}": call for (way, ratio), call in calls.items()}
     seconds = time_in_turns(named, task, num_queries, on_query=on_query)
-    first = rankers[0].ratio
+    first = model.ratios[0]
     encoded = time_in_turns(
         {ENCODED: encoded_call(model, first)}, task, _ENCODED_QUERIES, on_query=on_query
     )

@@ -1,19 +1,19 @@
 """All rankers over one dataset: the same candidates for each, measured and compared."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import cast
 
 from kalm_reranker.evaluation.candidates import Candidates, find_candidates
 from kalm_reranker.evaluation.collection import Collection
-from kalm_reranker.evaluation.combining import cascade_run
-from kalm_reranker.evaluation.cost import online_costs
+from kalm_reranker.evaluation.combining import blended_cascade_run, cascade_run
 from kalm_reranker.evaluation.datasets import Dataset
 from kalm_reranker.evaluation.distributions import score_distribution
+from kalm_reranker.evaluation.kept_costs import kept_costs
 from kalm_reranker.evaluation.kept_times import kept_times
-from kalm_reranker.evaluation.line_up import LineUp
+from kalm_reranker.evaluation.line_up import Cascade, LineUp
 from kalm_reranker.evaluation.metrics import NDCG_AT_10, ROC_AUC, MeasuredRun, measure_all
 from kalm_reranker.evaluation.names import file_name
 from kalm_reranker.evaluation.per_query import PerQuery, write_per_query
@@ -76,13 +76,15 @@ def run_dataset(
     collection = dataset.load()
     if settings.max_queries is not None:
         collection = collection.first_queries(settings.max_queries)
-    name, _, subset = dataset.name.partition("/")
+    # Predictions of mteb are saved by task and subset; other names may hold slashes as well.
+    mteb_name = dataset.name if dataset.source.startswith("mteb:") else ""
+    name, _, subset = mteb_name.partition("/")
     candidates = find_candidates(
         settings.first_stage,
         collection,
         top_k=settings.top_k,
         folder=folder,
-        task=name,
+        task=name or None,
         subset=subset or "default",
         split=dataset.split,
         device=settings.model_options.get("device"),
@@ -143,7 +145,7 @@ class _Runner:
             task = self._task
             if ranker.info.kind != "kalm":  # models of ours share a folder, peers do not
                 own = task.folder / file_name(name)
-                task = RankingTask(**{**vars(task), "folder": own})
+                task = replace(task, folder=own)
             self._found[name] = found = run_ranker(
                 ranker,
                 task,
@@ -155,18 +157,16 @@ class _Runner:
             self.notes += [note for note in found.notes if note not in self.notes]
             self._tell(name, found)
         for cascade in line_up.cascades:
-            fine_count = cascade.info.fine_count
-            assert fine_count is not None
-            run = cascade_run(
-                self._found[cascade.coarse.info.name].run,
-                self._found[cascade.fine.info.name].run,
-                fine_count,
-            )
+            run = cascade_run(*self._passes(cascade))
             self._derive(cascade.info, run, like=cascade.fine.info.name)
+        cascades = {cascade.info.name: cascade for cascade in line_up.cascades}
         for blend, of in line_up.blends:
-            self._derive(
-                blend, blend_runs(self._task.candidates, self._found[of.name].run), like=of.name
+            run = (
+                blended_cascade_run(self._task.candidates, *self._passes(cascades[of.name]))
+                if of.name in cascades
+                else blend_runs(self._task.candidates, self._found[of.name].run)
             )
+            self._derive(blend, run, like=of.name)
 
     def measurements(self) -> tuple[Measurement, ...]:
         """Returns the numbers of every ranker, in the order of the table."""
@@ -204,17 +204,24 @@ class _Runner:
         """Returns the online cost of each of our models; nothing where it is not wanted."""
         if not self._settings.costs:
             return ()
-        rows: list[OnlineCost] = []
-        for model in self._line_up.models:
-            rankers = [r for r in self._line_up.kalm_rankers(model) if r.codec is None]
-            model.prepare(self._task)
-            self._say(f"timing {model.name}: stored, prefix cached, encoded")
-            rows += online_costs(model, rankers, self._settings.timed_queries or 1)
-        return tuple(rows)
+        return kept_costs(
+            self._folder / "costs.json",
+            self._line_up,
+            self._task,
+            self._task_hash,
+            self._settings.timed_queries or 1,
+            say=self._say,
+        )
 
     @property
     def _runs_folder(self) -> Path:
         return self._folder / "runs"
+
+    def _passes(self, cascade: Cascade) -> tuple[Run, Run, int]:
+        """Returns both passes over all candidates, and how many the second one takes."""
+        assert cascade.info.fine_count is not None
+        coarse, fine = (self._found[one.info.name].run for one in (cascade.coarse, cascade.fine))
+        return coarse, fine, cascade.info.fine_count
 
     def _derive(self, info: RankerInfo, run: Run, like: str | None = None) -> None:
         stored = None if like is None else self._found[like].bytes_per_passage

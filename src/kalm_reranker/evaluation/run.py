@@ -138,8 +138,7 @@ def make_line_up(
         models.append(KaLMModel(reranker, shown, ratios, show_progress=show_progress))
     device = settings.model_options.get("device")
     peers: list[Ranker] = [
-        parse_peer(peer).open(device=device, show_progress=show_progress)
-        for peer in settings.peers
+        parse_peer(peer).open(device=device, show_progress=show_progress) for peer in settings.peers
     ]
     return LineUp(settings, models, peers)
 

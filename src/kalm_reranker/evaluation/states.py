@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 # Stored states and those pooled from them that stay in memory; the rest is read again.
 _HOT_BYTES = 2 * 2**30
+# States of one query's candidates in memory at once, besides those: some 2,000 passages of pico.
+_BLOCK_BYTES = 256 * 2**20
 _BASE_FOLDER = re.compile(r"r(\d+)")
 
 
@@ -69,6 +71,12 @@ class CandidateStates:
         self._store: SQLiteStore = SQLiteStore.open(location)
         self._keys = self._store.keys_of(list(passages))
         self._reader: StatesReader = StatesReader(self._store, HotTier(_HOT_BYTES), reranker.dtype)
+
+    def blocks(self, passage_ids: Sequence[str], ratio: int) -> Iterator[Sequence[str]]:
+        """Yields passages whose states fit into memory together, in order."""
+        ids = {self._keys[passage_id]: passage_id for passage_id in passage_ids}
+        for keys in self._reader.blocks(list(ids), _BLOCK_BYTES, ratio):
+            yield [ids[key] for key in keys]
 
     def read(
         self, passage_ids: Sequence[str], ratio: int, codec: str | None = None

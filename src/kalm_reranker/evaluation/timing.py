@@ -68,14 +68,19 @@ def stored_call(ranker: KaLMRanker) -> TimedCall:
 
 
 def cascade_call(coarse: KaLMRanker, fine: KaLMRanker, fine_count: int) -> TimedCall:
-    """Times both passes of a cascade, with nothing kept from query to query."""
+    """Times both passes of a cascade, with nothing kept from query to query.
+
+    As a search does it: no more candidates than the second pass takes go through that one alone.
+    """
 
     def call(query_id: str, passage_ids: Sequence[str]) -> float:
         start = time.perf_counter()
+        if len(passage_ids) <= fine_count:
+            _score_afresh(fine.model, query_id, passage_ids, fine.ratio, fine.codec)
+            return time.perf_counter() - start
         first = _score_afresh(coarse.model, query_id, passage_ids, coarse.ratio, coarse.codec)
-        if len(passage_ids) > fine_count:
-            best = ranked_ids(first)[:fine_count]
-            _score_afresh(fine.model, query_id, best, fine.ratio, fine.codec)
+        best = ranked_ids(first)[:fine_count]
+        _score_afresh(fine.model, query_id, best, fine.ratio, fine.codec)
         return time.perf_counter() - start
 
     return call
@@ -118,8 +123,11 @@ def _score_afresh(
     model: KaLMModel, query_id: str, passage_ids: Sequence[str], ratio: int, codec: str | None
 ) -> dict[str, float]:
     """Scores states without identities, of which the prefix cache keeps nothing."""
-    kept = model.states.read(passage_ids, ratio, codec)
-    states = PassageStates(
-        kept.slots, kept.token_counts, kept.truncated, kept.compression_ratio, kept.provenance
-    )
-    return model.margins_of_states(query_id, passage_ids, states)
+    margins: dict[str, float] = {}
+    for block in model.states.blocks(passage_ids, ratio):
+        kept = model.states.read(block, ratio, codec)
+        states = PassageStates(
+            kept.slots, kept.token_counts, kept.truncated, kept.compression_ratio, kept.provenance
+        )
+        margins |= model.margins_of_states(query_id, block, states)
+    return margins

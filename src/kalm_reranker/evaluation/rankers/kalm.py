@@ -40,7 +40,7 @@ class KaLMModel:
     ) -> None:
         self.reranker = reranker
         self.name = name
-        self._ratios = sorted(set(ratios))
+        self.ratios = sorted(set(ratios))
         self._show_progress = show_progress
         self._task: RankingTask | None = None
         self._states: CandidateStates | None = None
@@ -130,7 +130,7 @@ class KaLMModel:
                 task.folder / self.folder_name,
                 self.reranker,
                 wanted,
-                self._ratios,
+                self.ratios,
                 on_progress=tell,
             )
         self.encode_report = self._states.report
@@ -147,9 +147,11 @@ class KaLMModel:
             ratio: Compression ratio.
             codec: As if states were stored in it; the lossless one, if None.
         """
-        return self.margins_of_states(
-            query_id, passage_ids, self.states.read(passage_ids, ratio, codec)
-        )
+        margins: dict[str, float] = {}
+        for block in self.states.blocks(passage_ids, ratio):
+            states = self.states.read(block, ratio, codec)
+            margins |= self.margins_of_states(query_id, block, states)
+        return margins
 
     def margins_of_states(
         self, query_id: str, passage_ids: Sequence[str], states: "PassageStates"
@@ -230,7 +232,10 @@ def blend_info(first_stage: RankerInfo, ranker: RankerInfo) -> RankerInfo:
         codec=ranker.codec,
         coarse_ratio=ranker.coarse_ratio,
         fine_count=ranker.fine_count,
-        settings={"of": [first_stage.name, ranker.name], "how": "sum of z-scores"},
+        settings={
+            "of": [first_stage.name, ranker.name],
+            "how": "sum of z-scores" + (", in each pass" if ranker.kind == "cascade" else ""),
+        },
     )
 
 
