@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,8 @@ from kalm_reranker.cli.evaluation_presets import ANALYSES, EVAL, Preset
 from kalm_reranker.cli.options import counts_from_text
 from kalm_reranker.cli.output import console, print_json
 from kalm_reranker.cli.search_options import cascade_from_text
-from kalm_reranker.errors import InvalidOptionError
+from kalm_reranker.errors import InvalidOptionError, KalmRerankerError
+from kalm_reranker.extras import import_extra
 
 if TYPE_CHECKING:
     from kalm_reranker.evaluation.datasets import Dataset
@@ -101,7 +103,7 @@ def evaluation_command(preset: Preset) -> Callable[..., None]:
         settings = EvaluationSettings(
             models=tuple(names),
             ratios=_ratios(ratios, preset) if has_models else (),
-            codecs=tuple(codecs.split(",")) if codecs else (),
+            codecs=() if codecs is None else tuple(map(str.strip, codecs.split(","))),
             cascades=_cascades(cascades, preset) if has_models else (),
             blend=preset.blend if blend is None else blend,
             peers=tuple(peers or ()),
@@ -161,6 +163,9 @@ def _run(
     from kalm_reranker.evaluation.results import Evaluation
     from kalm_reranker.evaluation.run import evaluate as run_evaluation
 
+    for module in ("ir_measures", "scipy.stats", "matplotlib", "jinja2"):
+        # Now, not after an hour of scoring.
+        import_extra(module, extra="eval", purpose="evaluation")
     found: list[Evaluation] = []
     try:
         evaluation = run_evaluation(
@@ -173,13 +178,17 @@ def _run(
             say=lambda line: typer.echo(line, err=True),
         )
     except BaseException:
+        done = found[-1].datasets if found else ()
+        typer.echo(
+            f"stopped after {len(done)} of {len(datasets)} datasets; the same command goes on from "
+            "there",
+            err=True,
+        )
         if found:
-            write_report(found[-1], output)
-            typer.echo(
-                f"stopped after {len(found[-1].datasets)} of {len(datasets)} datasets: see "
-                f"{output / 'report.html'}; the same command goes on from here",
-                err=True,
-            )
+            # What stopped it is the error to be told of, not what a full disk says of the report.
+            with suppress(KalmRerankerError):
+                files = write_report(found[-1], output)
+                typer.echo(f"written, for those: {files.page}", err=True)
         raise
     files = write_report(evaluation, output)
     if as_json:

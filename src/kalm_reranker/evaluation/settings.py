@@ -58,6 +58,18 @@ class EvaluationSettings:
             raise InvalidOptionError(
                 f"significance must be 't-test' or 'bootstrap'; got {self.significance!r}."
             )
+        for ratio in self.ratios:
+            check_count(ratio, "a compression ratio")
+        for cascade in self.cascades:
+            check_count(cascade.coarse_ratio, "a cascade's coarse ratio")
+            check_count(cascade.fine_count, "a cascade's count")
+            if cascade.fine_ratio is not None:
+                check_count(cascade.fine_ratio, "a cascade's fine ratio")
+        if self.codecs:
+            from kalm_reranker.store.codecs import codec_named
+
+            for codec in self.codecs:
+                codec_named(codec)
         if not self.models and (self.ratios or self.codecs or self.cascades or self.costs):
             raise InvalidOptionError(
                 "ratios, codecs, cascades and costs are those of KaLM models; none was given.",
