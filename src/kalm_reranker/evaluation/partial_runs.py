@@ -5,6 +5,7 @@ writes floats so that they read back as the same numbers.
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -45,10 +46,10 @@ class PartialRun:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             length = self._load()
-            self._file = self._path.open("a" if length else "w", encoding="utf-8", newline="\n")
-            if length:
-                self._file.truncate(length)
-            else:
+            # Appending even to an empty file: what a second process writes is not written over.
+            self._file = self._path.open("a", encoding="utf-8", newline="\n")
+            self._file.truncate(length)
+            if not length:
                 self._file.write(json.dumps({"made_from": self._made_from}) + "\n")
         except OSError as error:
             raise self._unwritable(error) from error
@@ -117,6 +118,8 @@ class PartialRun:
                 else:
                     scores = {str(key): float(value) for key, value in record["scores"].items()}
                     seconds = float(record["seconds"])
+                    if not all(map(math.isfinite, (*scores.values(), seconds))):
+                        break
                     self.run[str(record["query_id"])] = scores
                     self.seconds[str(record["query_id"])] = seconds
             except (ValueError, KeyError, TypeError, AttributeError):

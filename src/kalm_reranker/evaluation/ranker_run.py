@@ -1,6 +1,8 @@
 """One ranker over one dataset: scored in blocks, saved, and taken from there the next time."""
 
 import hashlib
+import json
+import math
 import statistics
 import time
 from collections.abc import Mapping
@@ -8,9 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kalm_reranker import __version__
 from kalm_reranker.errors import NonFiniteScoreError
 from kalm_reranker.evaluation.partial_runs import PartialRun
 from kalm_reranker.evaluation.rankers.base import Ranker, RankingTask
+from kalm_reranker.evaluation.rankers.sentence_models import library_version
 from kalm_reranker.evaluation.results import RankerInfo
 from kalm_reranker.evaluation.saved_runs import (
     SavedRun,
@@ -31,7 +35,8 @@ class RankerRun:
     Attributes:
         run: Query id -> passage id -> score.
         bytes_per_passage: Mean bytes stored for a candidate; None where nothing is.
-        ms_per_query: Median time of a query, as it was measured when it was scored.
+        ms_per_query: Median time of a query with candidates, as it was measured when it was
+            scored; None where nothing was computed.
         seconds: Wall clock by step, of this process; empty where all was there.
         reused: Whether all was there.
         notes: What a reader of its numbers has to know.
@@ -91,11 +96,14 @@ def run_ranker(
             "prepare": prepared - start,
             "score": time.perf_counter() - prepared,
         }
-        times = [partial.seconds[query_id] for query_id in task.candidates]
+        times = [partial.seconds[query_id] for query_id, ids in task.candidates.items() if ids]
     run = {query_id: partial.run[query_id] for query_id in task.candidates}
     extra = {
         "bytes_per_passage": ranker.bytes_per_passage(),
-        "ms_per_query": 1e3 * statistics.median(times) if times else None,
+        # Looking up what somebody else scored says nothing about time.
+        "ms_per_query": 1e3 * statistics.median(times)
+        if times and ranker.info.kind != "run"
+        else None,
     }
     save_run(
         folder,
@@ -136,8 +144,20 @@ def usable_run(folder: Path, stem: str, made_from: Mapping[str, Any]) -> SavedRu
 
 
 def run_made_from(info: RankerInfo, task_hash: str) -> dict[str, Any]:
-    """Returns all that a run depends on, as JSON holds it."""
-    return {"format": _FORMAT, "ranker": asdict(info), "task": task_hash}
+    """Returns all that a run depends on, as JSON holds it.
+
+    Other versions of this package or of PyTorch may compute other scores; states have versions of
+    their own, and are not encoded again for that.
+    """
+    made_from = {
+        "format": _FORMAT,
+        "ranker": asdict(info),
+        "task": task_hash,
+        "kalm_reranker": __version__,
+        "torch": library_version("torch"),
+    }
+    as_json: dict[str, Any] = json.loads(json.dumps(made_from))  # tuples become lists
+    return as_json
 
 
 def hash_of_task(task: RankingTask) -> str:
@@ -168,7 +188,11 @@ def hash_of_task(task: RankingTask) -> str:
 def _score_missing(
     ranker: Ranker, task: RankingTask, partial: PartialRun, show_progress: bool | None
 ) -> None:
-    left = [query_id for query_id in task.candidates if query_id not in partial.run]
+    left = [
+        query_id
+        for query_id, candidates in task.candidates.items()
+        if query_id not in partial.run or partial.run[query_id].keys() != candidates.keys()
+    ]
     with progress_bar(
         sum(len(task.candidates[query_id]) for query_id in left),
         label=f"{task.dataset}: {ranker.info.name}",
@@ -178,22 +202,26 @@ def _score_missing(
         for query_id in left:
             ids = list(task.candidates[query_id])
             start = time.perf_counter()
-            scores = dict(ranker.score(query_id, task.queries[query_id], ids)) if ids else {}
+            scores = ranker.score(query_id, task.queries[query_id], ids) if ids else {}
             seconds = time.perf_counter() - start
-            _check(scores, ids, query_id, ranker.info.name)
-            partial.add(query_id, scores, seconds)
+            checked = _checked(scores, ids, query_id, ranker.info.name)
+            partial.add(query_id, checked, seconds)
             advance(len(ids))
 
 
-def _check(scores: Mapping[str, float], ids: list[str], query_id: str, name: str) -> None:
-    for passage_id in ids:
-        score = scores[passage_id]
-        if not -float("inf") < score < float("inf"):
+def _checked(
+    scores: Mapping[str, float], ids: list[str], query_id: str, name: str
+) -> dict[str, float]:
+    """Returns the scores of exactly the candidates, as Python's floats."""
+    checked = {passage_id: float(scores[passage_id]) for passage_id in ids}
+    for passage_id, score in checked.items():
+        if not math.isfinite(score):
             raise NonFiniteScoreError(
                 f"{name} gave {score!r} to passage {passage_id!r} of query {query_id!r}; a ranking "
                 "needs finite numbers.",
                 hint="Run it in float32.",
             )
+    return checked
 
 
 def _every_query(run: Run, task: RankingTask) -> Run:

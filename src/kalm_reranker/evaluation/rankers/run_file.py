@@ -41,10 +41,8 @@ class RunFileRanker:
                 f"There is no file or folder {self._path} for the run {name!r}.",
                 hint="Check the path.",
             )
-        self._sha256: str | None = None
-        if self._path.is_file():
-            with reading(str(self._path)):
-                self._sha256 = content_hash(self._path)
+        with reading(str(self._path)):
+            self._sha256 = _hashes(self._path)
 
     @property
     def info(self) -> RankerInfo:
@@ -98,3 +96,11 @@ class RunFileRanker:
     def close(self) -> None:
         """Lets go of the run."""
         self._run = {}
+
+
+def _hashes(path: Path) -> str | dict[str, str]:
+    """Returns the hash of a run, or those of a folder's runs by name: a changed one is another."""
+    if not path.is_dir():
+        return content_hash(path)
+    files = [*path.glob("*.trec"), *path.glob("*.trec.gz")]
+    return {file.name: content_hash(file) for file in sorted(files) if file.is_file()}
