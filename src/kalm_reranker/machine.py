@@ -42,7 +42,7 @@ def this_machine() -> Machine:
         cpu_features=[feature for feature in _CPU_FEATURES if feature in flags],
         cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
         torch_threads=torch.get_num_threads(),
-        memory_gb=round(_memory_bytes() / 1e9, 1),
+        memory_gb=round(memory_bytes() / 1e9, 1),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
@@ -82,7 +82,8 @@ def _proc_cpuinfo() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in fields}
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
+    """Returns the main memory of the machine; 0 where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -16,12 +16,15 @@ from kalm_reranker.evaluation.rankers.kalm import KaLMModel
 from kalm_reranker.evaluation.rankers.peers import parse_peer
 from kalm_reranker.evaluation.results import Evaluation
 from kalm_reranker.evaluation.settings import EvaluationSettings, ratios_of
-from kalm_reranker.machine import this_machine
+from kalm_reranker.machine import memory_bytes, this_machine
 
 if TYPE_CHECKING:  # importing these costs torch
     from kalm_reranker.reranker import KaLMReranker
 
 Say = Callable[[str], None]
+
+_LEAST_PREFIX_CACHE = 2**30  # bytes
+_PREFIX_CACHE_SHARE = 6  # of the main memory; it is taken as it fills
 
 
 def evaluate(
@@ -132,7 +135,7 @@ def make_line_up(
         reranker = rerankers.get(name)
         if reranker is None:
             say(f"loading {name}")
-            reranker = KaLMReranker(name, **settings.model_options)
+            reranker = KaLMReranker(name, **_model_options(settings))
         ratios = ratios_of(settings, reranker.compression_ratio)
         shown = Path(name).name or name
         models.append(KaLMModel(reranker, shown, ratios, show_progress=show_progress))
@@ -141,6 +144,19 @@ def make_line_up(
         parse_peer(peer).open(device=device, show_progress=show_progress) for peer in settings.peers
     ]
     return LineUp(settings, models, peers)
+
+
+def _model_options(settings: EvaluationSettings) -> dict[str, Any]:
+    """Returns what models are loaded with: as asked for, and on a CPU with a larger prefix cache.
+
+    Every passage is a candidate of several queries, which come in no order that helps a small one.
+    """
+    options = dict(settings.model_options)
+    on_cpu = str(options.get("device") or "").startswith("cpu") or this_machine()["gpu"] is None
+    if on_cpu:
+        largest = max(_LEAST_PREFIX_CACHE, memory_bytes() // _PREFIX_CACHE_SHARE)
+        options.setdefault("prefix_cache_bytes", largest)
+    return options
 
 
 def settings_as_dict(settings: EvaluationSettings) -> dict[str, Any]:
