@@ -64,5 +64,5 @@ def _read(path: Path, made_from: dict[str, Any]) -> tuple[OnlineCost, ...] | Non
         if document["made_from"] != made_from:
             return None
         return tuple(OnlineCost(**row) for row in document["costs"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # measured again

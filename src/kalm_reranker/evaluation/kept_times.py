@@ -101,5 +101,5 @@ def _read(path: Path, made_from: Mapping[str, Any]) -> dict[str, float] | None:
         if {**before, "rankers": there} != made_from:
             return None
         return {str(name): float(document["ms_per_query"][name]) for name in wanted}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # measured again

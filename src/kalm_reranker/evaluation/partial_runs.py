@@ -122,7 +122,7 @@ class PartialRun:
                         break
                     self.run[str(record["query_id"])] = scores
                     self.seconds[str(record["query_id"])] = seconds
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 break
             good += len(line)
         return good

@@ -1,6 +1,6 @@
 """Runs on disk with what they were made from, each saved whole or not at all.
 
-<name>.trec.gz     the run; <name>.jsonl.gz where an id holds white space
+<name>.trec.gz     the run; <name>.jsonl.gz where an id is no word of UTF-8
 <name>.json        what it was made from, and the hash of the run's file
 
 Candidates of a first stage and scores of rankers are kept alike. Queries without candidates are in
@@ -147,7 +147,8 @@ def _fits_trec(run: Mapping[str, Mapping[str, float]]) -> bool:
             check_word(query_id, "query id")
             for passage_id in scores:
                 check_word(passage_id, "passage id")
-    except InputError:
+            " ".join([query_id, *scores]).encode()
+    except (InputError, UnicodeEncodeError):  # halves of characters
         return False
     return True
 
