@@ -74,6 +74,18 @@ def test_significance_counts_sets():
     )
 
 
+def test_a_single_set_tells_its_own_p_value():
+    found = evaluation([first_stage(), kalm("a", 2)], {"x": 0.5}, costs=False)
+    found = with_quality(found, {"BM25": {"x": 0.4}, "a r=2": {"x": 0.5}})
+    base = evaluation([first_stage(), kalm("a", 2)], {"x": 0.5}).comparisons[0]
+    for p, words in ((0.0996, "could be chance: p 0.100"), (0.01, "is significant: p 0.010")):
+        told = replace(found, comparisons=(replace(base, p_value=p, difference=0.1),))
+        assert findings(told, summarize(told)) == [
+            "a r=2 has the highest nDCG@10, 0.5000 (+0.1000 against BM25).",
+            f"Its difference to BM25 {words}, paired bootstrap, 10,000 samples.",
+        ]
+
+
 def test_costs_say_what_stored_states_save(full):
     sentence = findings(full, summarize(full))[-1]
     assert sentence == (

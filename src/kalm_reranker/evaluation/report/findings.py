@@ -18,6 +18,7 @@ from kalm_reranker.evaluation.report.wording import (
     listed,
     measure_title,
     ms_text,
+    p_text,
     plural,
     quality_text,
 )
@@ -127,7 +128,9 @@ def _significance(evaluation: Evaluation, summaries: Sequence[Summary], measure:
     better, worse, neither = verdicts(found)
     if len(found) == 1:
         word = "is significant" if better or worse else "could be chance"
-        return f"Its difference to {baseline} {word} (p < {SIGNIFICANT}, {found[0].test})."
+        return (
+            f"Its difference to {baseline} {word}: p {p_text(found[0].p_value)}, {found[0].test}."
+        )
     words = [
         f"significantly better on {plural(better, 'set')}" if better else "",
         f"significantly worse on {plural(worse, 'set')}" if worse else "",

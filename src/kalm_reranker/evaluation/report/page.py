@@ -165,15 +165,15 @@ def _settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (name, _value_text(value))
         for name, value in settings.items()
-        if name not in _HAS_OWN_PLACE and value is not None and value != []
+        if name not in _HAS_OWN_PLACE and value is not None and value not in ("", [], (), {})
     ]
 
 
 def _value_text(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, str):
         return value
-    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
-        return ", ".join(value)
+    if isinstance(value, list | tuple) and all(isinstance(one, str | int) for one in value):
+        return ", ".join(map(str, value))
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
