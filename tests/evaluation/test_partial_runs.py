@@ -42,9 +42,13 @@ def test_what_was_added_reads_back_as_the_same_numbers(path):
 
 
 def test_an_interruption_keeps_what_was_added_before(path):
-    with pytest.raises(KeyboardInterrupt), PartialRun(path, MADE_FROM) as partial:
-        partial.add("q1", SCORES["q1"], 1.0)
-        raise KeyboardInterrupt
+    def score_one():
+        with PartialRun(path, MADE_FROM) as partial:
+            partial.add("q1", SCORES["q1"], 1.0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_one()
     assert reopened(path)[0] == {"q1": SCORES["q1"]}
     with PartialRun(path, MADE_FROM) as partial:
         partial.add("q2", {"x": 1.0}, 2.0)
