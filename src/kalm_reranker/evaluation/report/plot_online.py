@@ -17,7 +17,8 @@ _SAID = {"measured": "measured", "analytic": "formula"}
 def online_cost(costs: Sequence[OnlineCost]) -> Plot | None:
     """Returns the plot of analytic and measured cost; None without costs."""
     models = list(dict.fromkeys(one.model for one in costs))
-    shown = [one for one in costs if (known(one.analytic) or 0) > 0]
+    # Encoding for the query is the unit of what was measured.
+    shown = [one for one in costs if one.way != "encoded" and _has_value(one)]
     if not shown:
         return None
     sets = len({one.dataset for one in shown})
@@ -40,9 +41,10 @@ def online_cost(costs: Sequence[OnlineCost]) -> Plot | None:
                 plot.set_axis_off()
 
     caption = (
-        "Dashed: the paper's formula, as a part of what a joint cross-encoder of the same model "
-        "costs. Solid: measured time, as a part of the time when passages are encoded for the "
-        "query. Both axes are logarithmic; the units differ, the slopes can be compared."
+        "Dashed: the paper's formula, as a share of what a joint cross-encoder of the same model "
+        "costs. Solid: measured time, as a share of the time when passages are encoded for the "
+        "query. Both axes are logarithmic; the units differ, the slopes can be compared. The "
+        "formula knows no prefix cache."
     )
     if sets > 1:
         caption += f" Geometric means over {sets} sets."
@@ -56,7 +58,13 @@ def online_cost(costs: Sequence[OnlineCost]) -> Plot | None:
     )
 
 
+def _has_value(cost: OnlineCost) -> bool:
+    return max(known(cost.analytic) or 0, known(cost.measured) or 0) > 0
+
+
 def _draw_model(sheet: Sheet, plot: Any, model: str, costs: Sequence[OnlineCost]) -> None:  # noqa: ANN401
+    from matplotlib.ticker import LogLocator
+
     mine = [one for one in costs if one.model == model]
     ways = [way for way in _WAYS if any(one.way == way for one in mine)]
     ways += [way for way in dict.fromkeys(one.way for one in mine) if way not in ways]
@@ -86,6 +94,7 @@ def _draw_model(sheet: Sheet, plot: Any, model: str, costs: Sequence[OnlineCost]
     plot.set_yscale("log")
     plot.set_title(shorten(model, 50), fontsize=9.5, color=MUTED)
     plot.set_xlabel("tokens per stored slot", loc="left")
+    plot.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     plot.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     plot.grid(axis="y")
     plot.margins(y=0.1)
