@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "kalm_reranker"
 LEAVES = {
     *("errors", "prompts", "scoring", "options", "stats", "progress", "lines", "extras"),
-    "analytic_cost",
+    *("analytic_cost", "whole_files"),
 }
 BELOW = {
     "model": {"options"},
@@ -33,8 +33,9 @@ BELOW = {
     "evaluation": {
         *("index", "search", "store", "reranker", "encoding", "checkpoints", "model", "scoring"),
         *("calibration", "options", "progress", "lines", "extras", "machine", "analytic_cost"),
+        *("whole_files", "__version__"),
     },
-    "calibration": {"scoring"},
+    "calibration": {"scoring", "whole_files"},
     "integrations": {
         "evaluation",
         "search",

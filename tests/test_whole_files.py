@@ -41,5 +41,7 @@ def test_what_was_there_stays_where_writing_fails(tmp_path):
     assert raised.value.hint
     assert [entry.name for entry in tmp_path.iterdir()] == ["place"]
     assert (place / "inside").read_text() == "before"
+    with pytest.raises(DataFileError, match="No such file"):
+        write_whole(tmp_path / "missing" / "file", b"", make_folder=False)
     with pytest.raises(StoreWriteError, match="file cannot be written"):
         write_whole(place / "inside" / "file", b"", error=StoreWriteError)

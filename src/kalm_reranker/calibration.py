@@ -8,11 +8,9 @@ never changes.
 import json
 import math
 import os
-import secrets
 import sys
 import types
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
@@ -25,6 +23,7 @@ from kalm_reranker.errors import (
     shown,
 )
 from kalm_reranker.scoring import ScoredPair, score_from_margin
+from kalm_reranker.whole_files import write_whole
 
 FORMAT = "kalm-reranker-calibration"
 FORMAT_VERSION = 1
@@ -289,23 +288,8 @@ class Calibration:
         Raises:
             StoreWriteError: It cannot be written.
         """
-        path = Path(path)
         text = json.dumps(self.as_dict(), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-        made = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        try:
-            with made.open("x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(made, path)
-        except OSError as error:
-            raise StoreWriteError(
-                f"{path} cannot be written: {error.strerror or error}.",
-                hint="Check the path, its permissions and the free space.",
-            ) from error
-        finally:
-            with suppress(OSError):
-                made.unlink(missing_ok=True)
+        write_whole(Path(path), text.encode(), make_folder=False, error=StoreWriteError)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Calibration":

@@ -9,9 +9,13 @@ from kalm_reranker.errors import DataFileError, KalmRerankerError
 
 
 def write_whole(
-    path: Path, content: bytes, *, error: type[KalmRerankerError] = DataFileError
+    path: Path,
+    content: bytes,
+    *,
+    make_folder: bool = True,
+    error: type[KalmRerankerError] = DataFileError,
 ) -> None:
-    """Puts a file in the place of what is there, if anything is; makes its folder if missing.
+    """Puts a file in the place of what is there, if anything is.
 
     The content is on disk before the file takes its place, so a crash leaves the one or the other.
     Several processes may write the same file: the last one stays, whole.
@@ -19,12 +23,14 @@ def write_whole(
     Args:
         path: The file.
         content: All that is to be in it.
+        make_folder: Make its folder where it is missing.
         error: What is raised where it cannot be written.
     """
     # Short, since a name that is allowed may be too long with anything added.
     unfinished = path.with_name(f".{secrets.token_hex(8)}.unfinished")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with unfinished.open("xb") as file:
                 file.write(content)

@@ -21,6 +21,7 @@ import xxhash
 from kalm_reranker.errors import DamagedStoreError, DataFileError, NonFiniteScoreError
 from kalm_reranker.progress import progress_bar
 from kalm_reranker.search.dense_model import FloatArray
+from kalm_reranker.whole_files import write_whole
 
 FORMAT = 1
 _LIST_FILE = "vectors.jsonl"
@@ -199,9 +200,7 @@ class VectorFiles:
         path = self._folder / _LIST_FILE
         if path.is_file() and path.read_bytes() == text.encode():
             return
-        temporary = path.with_name(f"{_LIST_FILE}.new")
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(path)
+        write_whole(path, text.encode())
 
     def _failure(self, error: OSError) -> DataFileError:
         return DataFileError(
