@@ -1,28 +1,22 @@
 """All rankers over one dataset: the same candidates for each, measured and compared."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import cast
 
 from kalm_reranker.evaluation.candidates import Candidates, find_candidates
 from kalm_reranker.evaluation.collection import Collection
-from kalm_reranker.evaluation.combining import blended_cascade_run, cascade_run
 from kalm_reranker.evaluation.datasets import Dataset
 from kalm_reranker.evaluation.distributions import score_distribution
 from kalm_reranker.evaluation.kept_costs import kept_costs
 from kalm_reranker.evaluation.kept_times import kept_times
-from kalm_reranker.evaluation.line_up import Cascade, LineUp
+from kalm_reranker.evaluation.line_up import LineUp
 from kalm_reranker.evaluation.metrics import NDCG_AT_10, ROC_AUC, MeasuredRun, measure_all
-from kalm_reranker.evaluation.names import file_name
 from kalm_reranker.evaluation.per_query import PerQuery, write_per_query
-from kalm_reranker.evaluation.ranker_run import (
-    RankerRun,
-    hash_of_task,
-    run_ranker,
-    save_derived,
-)
+from kalm_reranker.evaluation.ranked_dataset import RankedDataset
+from kalm_reranker.evaluation.ranker_run import hash_of_task
 from kalm_reranker.evaluation.rankers.base import RankingTask
 from kalm_reranker.evaluation.results import (
     Comparison,
@@ -34,8 +28,6 @@ from kalm_reranker.evaluation.results import (
 from kalm_reranker.evaluation.roc_auc import roc_auc
 from kalm_reranker.evaluation.settings import EvaluationSettings
 from kalm_reranker.evaluation.significance import Test, compare
-from kalm_reranker.search.fusion import blend_runs
-from kalm_reranker.search.ranking import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,20 +91,19 @@ def run_dataset(
         folder=states_folder,
         query_instructions=collection.query_instructions,
     )
-    runner = _Runner(collection, task, line_up, settings, folder, say, show_progress)
-    runner.run_all()
-    measurements, comparisons = runner.measurements(), runner.comparisons()
+    numbers = _Numbers(collection, task, line_up, settings, folder, say, show_progress)
+    measurements, comparisons = numbers.measurements(), numbers.comparisons()
     return DatasetRun(
         first_stage=candidates.description,
         measurements=measurements,
         comparisons=comparisons,
-        costs=runner.costs(),
-        info=_info(dataset, collection, candidates, runner.notes),
+        costs=numbers.costs(),
+        info=_info(dataset, collection, candidates, numbers.notes),
     )
 
 
-class _Runner:
-    """The runs of one dataset, by the name of the ranker."""
+class _Numbers:
+    """Has all rankers order the candidates of a dataset, and measures what came out."""
 
     def __init__(
         self,
@@ -132,41 +123,18 @@ class _Runner:
         self._say = say
         self._show_progress = show_progress
         self._task_hash = hash_of_task(task)
-        self._found: dict[str, RankerRun] = {}
         self._measured: dict[str, dict[str, MeasuredRun]] = {}
-        self.notes: list[str] = []
-
-    def run_all(self) -> None:
-        """Scores what is to be scored, and derives the rest from it."""
-        line_up = self._line_up
-        self._derive(line_up.first_stage, self._task.candidates)
-        for ranker in line_up.scorers:
-            name = ranker.info.name
-            task = self._task
-            if ranker.info.kind != "kalm":  # models of ours share a folder, peers do not
-                own = task.folder / file_name(name)
-                task = replace(task, folder=own)
-            self._found[name] = found = run_ranker(
-                ranker,
-                task,
-                self._runs_folder,
-                line_up.stems[name],
-                task_hash=self._task_hash,
-                show_progress=self._show_progress,
-            )
-            self.notes += [note for note in found.notes if note not in self.notes]
-            self._tell(name, found)
-        for cascade in line_up.cascades:
-            run = cascade_run(*self._passes(cascade))
-            self._derive(cascade.info, run, like=cascade.fine.info.name)
-        cascades = {cascade.info.name: cascade for cascade in line_up.cascades}
-        for blend, of in line_up.blends:
-            run = (
-                blended_cascade_run(self._task.candidates, *self._passes(cascades[of.name]))
-                if of.name in cascades
-                else blend_runs(self._task.candidates, self._found[of.name].run)
-            )
-            self._derive(blend, run, like=of.name)
+        ranked = RankedDataset(
+            task,
+            self._task_hash,
+            line_up,
+            folder / "runs",
+            say=say,
+            show_progress=show_progress,
+        )
+        ranked.make_all()
+        self._found = ranked.found
+        self.notes = ranked.notes
 
     def measurements(self) -> tuple[Measurement, ...]:
         """Returns the numbers of every ranker, in the order of the table."""
@@ -213,24 +181,6 @@ class _Runner:
             say=self._say,
         )
 
-    @property
-    def _runs_folder(self) -> Path:
-        return self._folder / "runs"
-
-    def _passes(self, cascade: Cascade) -> tuple[Run, Run, int]:
-        """Returns both passes over all candidates, and how many the second one takes."""
-        assert cascade.info.fine_count is not None
-        coarse, fine = (self._found[one.info.name].run for one in (cascade.coarse, cascade.fine))
-        return coarse, fine, cascade.info.fine_count
-
-    def _derive(self, info: RankerInfo, run: Run, like: str | None = None) -> None:
-        stored = None if like is None else self._found[like].bytes_per_passage
-        self._found[info.name] = RankerRun(
-            run=run, bytes_per_passage=stored, ms_per_query=None, seconds={}, reused=False
-        )
-        stem = self._line_up.stems[info.name]
-        save_derived(self._runs_folder, stem, info, run, self._task_hash)
-
     def _measurement(self, info: RankerInfo, times: Mapping[str, float]) -> Measurement:
         found = self._found[info.name]
         qrels = self._collection.qrels
@@ -270,13 +220,6 @@ class _Runner:
         if info.kind in ("kalm", "cascade"):
             return times.get(info.name)
         return self._found[info.name].ms_per_query
-
-    def _tell(self, name: str, found: RankerRun) -> None:
-        if found.reused:
-            self._say(f"{name}: kept from before")
-            return
-        prepared, scored = (found.seconds[step] for step in ("prepare", "score"))
-        self._say(f"{name}: scored in {scored:.1f} s, after {prepared:.1f} s of preparation")
 
 
 def _info(
