@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from kalm_reranker import KaLMReranker
 from kalm_reranker.encoding.batching import batch_cost, plan_batches
-from kalm_reranker.evaluation.beir import load_beir
+from kalm_reranker.evaluation.data.beir import load_beir
 from kalm_reranker.model.encoder import Encoder, EncoderLayer
 from kalm_reranker.model.encoder_attention import BlockedAttention
 

@@ -37,8 +37,8 @@ from kalm_reranker.engine.int8 import (
     quantize_decoder,
 )
 from kalm_reranker.engine.int8_support import int8_problem
-from kalm_reranker.evaluation.beir import load_beir
-from kalm_reranker.evaluation.metrics import measure_run
+from kalm_reranker.evaluation.data.beir import load_beir
+from kalm_reranker.evaluation.measures.metrics import measure_run
 from kalm_reranker.evaluation.reranking import candidate_ids, rerank_from_states
 from kalm_reranker.model.config import LayerType, RotaryConfig, StackConfig
 from kalm_reranker.model.layers import GatedMLP

@@ -20,9 +20,9 @@ from report import Report, tell
 
 from kalm_reranker import KaLMReranker, PassageStates
 from kalm_reranker.encoding.windows import num_windows
-from kalm_reranker.evaluation.beir import load_beir
-from kalm_reranker.evaluation.collection import Collection, Qrels
-from kalm_reranker.evaluation.metrics import measure_run
+from kalm_reranker.evaluation.data.beir import load_beir
+from kalm_reranker.evaluation.data.collection import Collection, Qrels
+from kalm_reranker.evaluation.measures.metrics import measure_run
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kalm_reranker import KaLMReranker
-from kalm_reranker.evaluation.beir import load_beir
+from kalm_reranker.evaluation.data.beir import load_beir
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "float32": {"dtype": "float32"},

@@ -20,7 +20,7 @@ from kalm_reranker.checkpoints.resolver import resolve_checkpoint
 from kalm_reranker.encoding.passages import encode_passages
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer
 from kalm_reranker.engine.placement import choose_dtype
-from kalm_reranker.evaluation.beir import load_beir
+from kalm_reranker.evaluation.data.beir import load_beir
 from kalm_reranker.model.config import ModelConfig
 from kalm_reranker.model.weights import load_model
 

@@ -8,7 +8,7 @@ from typing import Any
 from report import Report, tell
 
 from kalm_reranker import KaLMReranker
-from kalm_reranker.evaluation.beir import load_beir
+from kalm_reranker.evaluation.data.beir import load_beir
 from kalm_reranker.index.passage_index import PassageIndex
 
 

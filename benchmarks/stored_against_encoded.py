@@ -27,8 +27,8 @@ from report import Report, positive, tell
 
 import kalm_reranker
 from kalm_reranker import KaLMReranker
-from kalm_reranker.evaluation.beir import load_beir
-from kalm_reranker.evaluation.collection import Collection
+from kalm_reranker.evaluation.data.beir import load_beir
+from kalm_reranker.evaluation.data.collection import Collection
 from kalm_reranker.index.passage_index import PassageIndex
 from kalm_reranker.search.analysis import check_language
 from kalm_reranker.search.first_stage import BM25_FOLDER

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import kalm_reranker.integrations.mteb_registry as ours
-from kalm_reranker.evaluation.benchmarks import benchmark_parts
+from kalm_reranker.evaluation.data.benchmarks import benchmark_parts
 
 BEIR = [part.task for part in benchmark_parts("beir")]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import kalm_reranker
-from kalm_reranker.evaluation.bundled import load_demo_collection
+from kalm_reranker.evaluation.data.bundled import load_demo_collection
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(kalm_reranker.__file__).parent / "data" / "demo"

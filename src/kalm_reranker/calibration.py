@@ -1,8 +1,8 @@
 """A calibration: from margins to probabilities that mean what they say, kept as a small file.
 
-Fitted by `kalm calibrate` (`evaluation/calibrating.py`) on labelled pairs of a user's own. A
-calibrated score is sigmoid(slope * margin + intercept) with slope > 0, so the order of passages
-never changes.
+Fitted by `kalm calibrate` (`evaluation/calibration/calibrating.py`) on labelled pairs of a user's
+own. A calibrated score is sigmoid(slope * margin + intercept) with slope > 0, so the order of
+passages never changes.
 """
 
 import json

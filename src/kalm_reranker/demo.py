@@ -22,9 +22,9 @@ from kalm_reranker.demo_report import (
     DemoResult,
     DemoTimes,
 )
-from kalm_reranker.evaluation.bundled import load_demo_collection
-from kalm_reranker.evaluation.collection import Collection
-from kalm_reranker.evaluation.metrics import MeasuredRun, measure_run
+from kalm_reranker.evaluation.data.bundled import load_demo_collection
+from kalm_reranker.evaluation.data.collection import Collection
+from kalm_reranker.evaluation.measures.metrics import MeasuredRun, measure_run
 from kalm_reranker.options import UNSET, Unset, check_count
 from kalm_reranker.progress import progress_bar
 from kalm_reranker.search.fusion import blend_runs

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from kalm_reranker.evaluation.metrics import MEASURES, measure_all
-from kalm_reranker.evaluation.roc_auc import roc_auc
+from kalm_reranker.evaluation.measures.metrics import MEASURES, measure_all
+from kalm_reranker.evaluation.measures.roc_auc import roc_auc
 from kalm_reranker.search.run_files import write_trec_run
 
 # Nothing is judged relevant to q9.

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from kalm_reranker.cli.evaluation_presets import ANALYSES, CASCADE, EVAL, PAPER_RATIOS
 from kalm_reranker.cli.main import app
 from kalm_reranker.errors import DatasetUnavailableError
-from kalm_reranker.evaluation import datasets as datasets_module
+from kalm_reranker.evaluation.data import datasets as datasets_module
 from tests.evaluation.conftest import write_beir
 
 pytest.importorskip("bm25s")

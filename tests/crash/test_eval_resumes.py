@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kalm_reranker.evaluation.bundled import load_demo_collection
+from kalm_reranker.evaluation.data.bundled import load_demo_collection
 from kalm_reranker.search.run_files import read_trec_run
 from tests.evaluation.conftest import write_beir
 

@@ -37,7 +37,7 @@ def pico():
 @pytest.fixture(scope="session")
 def small_sets(tmp_path_factory):
     """Two folders in BEIR form: `first`, and `second` with ids of its own."""
-    from kalm_reranker.evaluation.bundled import load_demo_collection
+    from kalm_reranker.evaluation.data.bundled import load_demo_collection
 
     whole = load_demo_collection()
     folder = tmp_path_factory.mktemp("sets")

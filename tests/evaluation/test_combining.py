@@ -3,13 +3,13 @@
 import pytest
 
 from kalm_reranker.checkpoints.settings import CascadeSettings
-from kalm_reranker.evaluation.beir import load_beir
 from kalm_reranker.evaluation.combining import (
     blended_cascade_run,
     blended_cascade_scores,
     cascade_run,
     cascade_scores,
 )
+from kalm_reranker.evaluation.data.beir import load_beir
 from kalm_reranker.index.passage_index import PassageIndex
 from kalm_reranker.search.ranking import ranked_ids
 

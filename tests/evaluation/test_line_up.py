@@ -6,7 +6,7 @@ import pytest
 
 from kalm_reranker.checkpoints.settings import CascadeSettings
 from kalm_reranker.errors import InvalidOptionError
-from kalm_reranker.evaluation.first_stage_spec import FirstStageSpec
+from kalm_reranker.evaluation.first_stage.first_stage_spec import FirstStageSpec
 from kalm_reranker.evaluation.line_up import LineUp
 from kalm_reranker.evaluation.rankers.kalm import KaLMModel
 from kalm_reranker.evaluation.rankers.run_file import RunFileRanker

@@ -15,10 +15,10 @@ from kalm_reranker.errors import (
     InvalidOptionError,
     InvalidRatioError,
 )
-from kalm_reranker.evaluation.beir import load_beir
-from kalm_reranker.evaluation.datasets import Dataset, resolve_datasets
-from kalm_reranker.evaluation.first_stage_spec import FirstStageSpec
-from kalm_reranker.evaluation.per_query import read_per_query
+from kalm_reranker.evaluation.data.beir import load_beir
+from kalm_reranker.evaluation.data.datasets import Dataset, resolve_datasets
+from kalm_reranker.evaluation.first_stage.first_stage_spec import FirstStageSpec
+from kalm_reranker.evaluation.measures.per_query import read_per_query
 from kalm_reranker.evaluation.rankers.kalm import KaLMRanker
 from kalm_reranker.evaluation.results import Evaluation
 from kalm_reranker.evaluation.run import evaluate

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from kalm_reranker import KaLMReranker
-from kalm_reranker.evaluation.bundled import load_demo_collection
+from kalm_reranker.evaluation.data.bundled import load_demo_collection
 from kalm_reranker.search.bm25 import BM25FirstStage
 
 NUM_QUERIES = 3

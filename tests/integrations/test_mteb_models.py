@@ -10,8 +10,8 @@ from kalm_reranker.errors import (
     StoreExistsError,
     UnknownPassageError,
 )
-from kalm_reranker.evaluation.instructions import published_instructions
-from kalm_reranker.evaluation.metrics import measure_run
+from kalm_reranker.evaluation.data.instructions import published_instructions
+from kalm_reranker.evaluation.measures.metrics import measure_run
 from kalm_reranker.integrations.mteb_model import KaLMCrossEncoder
 from kalm_reranker.integrations.mteb_search import KaLMSearch
 from kalm_reranker.scoring import score_from_margin

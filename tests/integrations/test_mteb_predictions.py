@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kalm_reranker.errors import DataFileError
-from kalm_reranker.evaluation.mteb_predictions import read_mteb_predictions
+from kalm_reranker.evaluation.first_stage.mteb_predictions import read_mteb_predictions
 from kalm_reranker.integrations.mteb_search import KaLMSearch
 
 

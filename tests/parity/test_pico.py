@@ -6,7 +6,7 @@ import torch
 
 from kalm_reranker import KaLMReranker
 from kalm_reranker.checkpoints.bundled import bundled_checkpoint
-from kalm_reranker.evaluation.bundled import load_demo_collection
+from kalm_reranker.evaluation.data.bundled import load_demo_collection
 from tests.parity.assertions import assert_close, float32_bound, our_margins
 from tests.parity.reference import reference
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kalm_reranker.evaluation.beir import load_beir
-from kalm_reranker.evaluation.metrics import measure_run
+from kalm_reranker.evaluation.data.beir import load_beir
+from kalm_reranker.evaluation.measures.metrics import measure_run
 from kalm_reranker.search.bm25 import BM25FirstStage
 
 SETS = Path(__file__).parents[3] / "shared" / "data" / "eval"

@@ -98,8 +98,8 @@ def calibrate(
     ratio = ratio_from_text(compression_ratio)
 
     from kalm_reranker.calibration import CalibrationOrigin
-    from kalm_reranker.evaluation.calibrating import calibrate as fit_calibration
-    from kalm_reranker.evaluation.labelled_pairs import read_labelled, score_labelled
+    from kalm_reranker.evaluation.calibration.calibrating import calibrate as fit_calibration
+    from kalm_reranker.evaluation.calibration.labelled_pairs import read_labelled, score_labelled
 
     labelled = read_labelled(pairs, split=split, candidates=candidates, queries=queries)
     notes = list(labelled.notes)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:  # importing it costs numpy
     from kalm_reranker.calibration import Calibration, CalibrationQuality, Threshold
-    from kalm_reranker.evaluation.calibrating import CalibrationReport
+    from kalm_reranker.evaluation.calibration.calibrating import CalibrationReport
 
 
 def render_calibration(report: "CalibrationReport", notes: Sequence[str], console: Console) -> None:

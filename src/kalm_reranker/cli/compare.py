@@ -12,11 +12,11 @@ from rich.text import Text
 
 from kalm_reranker.cli.output import console, print_json
 from kalm_reranker.errors import InvalidOptionError
-from kalm_reranker.evaluation.comparing import ComparedMeasure, ComparedRuns, compare_runs
-from kalm_reranker.evaluation.load_qrels import load_qrels
-from kalm_reranker.evaluation.metrics import MEASURES, display_name
+from kalm_reranker.evaluation.measures.comparing import ComparedMeasure, ComparedRuns, compare_runs
+from kalm_reranker.evaluation.measures.load_qrels import load_qrels
+from kalm_reranker.evaluation.measures.metrics import MEASURES, display_name
+from kalm_reranker.evaluation.measures.significance import TESTS
 from kalm_reranker.evaluation.results import Comparison
-from kalm_reranker.evaluation.significance import TESTS
 from kalm_reranker.search.run_files import read_trec_run
 
 _NAMES = ("A", "B")

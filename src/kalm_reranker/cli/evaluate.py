@@ -50,7 +50,7 @@ from kalm_reranker.errors import InvalidOptionError, KalmRerankerError
 from kalm_reranker.extras import import_extra
 
 if TYPE_CHECKING:
-    from kalm_reranker.evaluation.datasets import Dataset
+    from kalm_reranker.evaluation.data.datasets import Dataset
     from kalm_reranker.evaluation.settings import EvaluationSettings
 
 _EXIT_INCOMPLETE = 1
@@ -91,8 +91,8 @@ def evaluation_command(preset: Preset) -> Callable[..., None]:
         quantization: EvaluationQuantizationOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        from kalm_reranker.evaluation.datasets import resolve_datasets
-        from kalm_reranker.evaluation.first_stage_spec import FirstStageSpec
+        from kalm_reranker.evaluation.data.datasets import resolve_datasets
+        from kalm_reranker.evaluation.first_stage.first_stage_spec import FirstStageSpec
         from kalm_reranker.evaluation.rankers.peers import parse_peer
         from kalm_reranker.evaluation.settings import EvaluationSettings
 

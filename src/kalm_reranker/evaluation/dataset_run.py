@@ -6,15 +6,17 @@ from itertools import chain
 from pathlib import Path
 from typing import cast
 
-from kalm_reranker.evaluation.candidates import Candidates, find_candidates
-from kalm_reranker.evaluation.collection import Collection
-from kalm_reranker.evaluation.datasets import Dataset
-from kalm_reranker.evaluation.distributions import score_distribution
+from kalm_reranker.evaluation.data.collection import Collection
+from kalm_reranker.evaluation.data.datasets import Dataset
+from kalm_reranker.evaluation.first_stage.candidates import Candidates, find_candidates
 from kalm_reranker.evaluation.kept_costs import kept_costs
 from kalm_reranker.evaluation.kept_times import kept_times
 from kalm_reranker.evaluation.line_up import LineUp
-from kalm_reranker.evaluation.metrics import NDCG_AT_10, ROC_AUC, MeasuredRun, measure_all
-from kalm_reranker.evaluation.per_query import PerQuery, write_per_query
+from kalm_reranker.evaluation.measures.distributions import score_distribution
+from kalm_reranker.evaluation.measures.metrics import NDCG_AT_10, ROC_AUC, MeasuredRun, measure_all
+from kalm_reranker.evaluation.measures.per_query import PerQuery, write_per_query
+from kalm_reranker.evaluation.measures.roc_auc import roc_auc
+from kalm_reranker.evaluation.measures.significance import Test, compare
 from kalm_reranker.evaluation.ranked_dataset import RankedDataset
 from kalm_reranker.evaluation.ranker_run import hash_of_task
 from kalm_reranker.evaluation.rankers.base import RankingTask
@@ -25,9 +27,7 @@ from kalm_reranker.evaluation.results import (
     OnlineCost,
     RankerInfo,
 )
-from kalm_reranker.evaluation.roc_auc import roc_auc
 from kalm_reranker.evaluation.settings import EvaluationSettings
-from kalm_reranker.evaluation.significance import Test, compare
 
 
 @dataclass(frozen=True, kw_only=True)

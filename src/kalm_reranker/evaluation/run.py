@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kalm_reranker.errors import DatasetUnavailableError, InvalidOptionError
+from kalm_reranker.evaluation.data.datasets import Dataset
 from kalm_reranker.evaluation.dataset_run import DatasetRun, run_dataset
-from kalm_reranker.evaluation.datasets import Dataset
 from kalm_reranker.evaluation.line_up import LineUp
 from kalm_reranker.evaluation.names import file_names
 from kalm_reranker.evaluation.rankers.base import Ranker

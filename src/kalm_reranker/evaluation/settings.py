@@ -6,7 +6,7 @@ from typing import Any
 
 from kalm_reranker.checkpoints.settings import CascadeSettings
 from kalm_reranker.errors import InvalidOptionError, InvalidRatioError
-from kalm_reranker.evaluation.first_stage_spec import FirstStageSpec
+from kalm_reranker.evaluation.first_stage.first_stage_spec import FirstStageSpec
 from kalm_reranker.options import check_count
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kalm_reranker.errors import InvalidOptionError, InvalidPairError, shown
-from kalm_reranker.evaluation.instructions import (
+from kalm_reranker.evaluation.data.instructions import (
     Instruction,
     Instructions,
     published_instructions,

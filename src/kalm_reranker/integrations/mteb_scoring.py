@@ -15,7 +15,7 @@ from kalm_reranker.options import check_count
 from kalm_reranker.progress import progress_bar
 
 if TYPE_CHECKING:  # importing these costs torch
-    from kalm_reranker.evaluation.states import CandidateStates
+    from kalm_reranker.evaluation.rankers.states import CandidateStates
     from kalm_reranker.index.report import AddReport
     from kalm_reranker.reranker import KaLMReranker
 
@@ -145,7 +145,7 @@ class StoredScorer:
     def _opened(
         self, task: str, passages: Mapping[str, str], show_progress: bool | None
     ) -> "CandidateStates":
-        from kalm_reranker.evaluation.states import CandidateStates
+        from kalm_reranker.evaluation.rankers.states import CandidateStates
 
         with _encoding_bar(len(passages), show_progress) as on_progress:
             return CandidateStates(

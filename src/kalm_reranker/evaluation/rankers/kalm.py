@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from kalm_reranker.checkpoints.settings import CascadeSettings
 from kalm_reranker.evaluation.rankers.base import RankingTask
+from kalm_reranker.evaluation.rankers.states import CandidateStates
 from kalm_reranker.evaluation.results import RankerInfo
-from kalm_reranker.evaluation.states import CandidateStates
 from kalm_reranker.progress import progress_bar
 
 if TYPE_CHECKING:  # importing these costs torch

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from kalm_reranker.checkpoints.file_hash import content_hash
 from kalm_reranker.errors import DataFileError, InputError
+from kalm_reranker.evaluation.first_stage.run_folders import run_path
 from kalm_reranker.evaluation.rankers.base import RankingTask
 from kalm_reranker.evaluation.results import RankerInfo
-from kalm_reranker.evaluation.run_folders import run_path
 from kalm_reranker.lines import reading
 from kalm_reranker.search.ranking import Run
 from kalm_reranker.search.run_files import read_trec_run

@@ -1,0 +1,1 @@
+"""Fits of calibrations to labelled pairs."""

@@ -1,0 +1,1 @@
+"""Candidates: how they are found, and kept."""

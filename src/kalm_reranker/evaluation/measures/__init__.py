@@ -1,0 +1,1 @@
+"""Numbers of a run against judgements, and of two runs against each other."""
