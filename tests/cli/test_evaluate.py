@@ -245,6 +245,61 @@ def test_an_error_in_a_later_dataset_keeps_what_was_found(kalm, data, tmp_path):
     assert len(results(tmp_path)["datasets"]) == 2
 
 
+def test_what_is_odd_about_the_data_is_said_where_the_table_is(kalm, data, tmp_path):
+    qrels = data / "qrels" / "test.tsv"
+    qrels.write_text(qrels.read_text() + "q1\tnowhere\t1\nq9\tp1\t1\n")
+    write_beir(tmp_path / "data" / "other", PASSAGES, QUERIES, QRELS)
+    arguments = ("--model", "none", "--output", str(tmp_path / "out"))
+    code, out, err = kalm("eval", str(data), *arguments)
+    assert code == 0, err
+    assert "note: 1 judgement names a passage that is not in the corpus" in err
+    assert "'nowhere' on line" in err
+    assert "note: 1 judgement names a query that does not exist" in err
+    assert "note:" not in out
+    code, _, err = kalm("eval", str(tmp_path / "data"), *arguments)
+    assert code == 0, err
+    assert "note: toy: 1 judgement names a passage" in err
+    assert "note: other" not in err
+
+
+def test_many_notes_are_counted(kalm, tmp_path):
+    for number in range(10):
+        folder = write_beir(tmp_path / "data" / f"part-{number}", PASSAGES, QUERIES, QRELS)
+        (folder / "qrels" / "test.tsv").write_text("q1\tp1\t1\nq2\tp2\t1\nq2\tnowhere\t1\n")
+    arguments = ("--model", "none", "--output", str(tmp_path / "out"))
+    code, _, err = kalm("eval", str(tmp_path / "data"), *arguments)
+    assert code == 0, err
+    told = [line for line in err.splitlines() if line.startswith("note: ")]
+    documents = results(tmp_path)["datasets"]
+    assert len(told) == 9
+    assert told[-1] == f"note: {sum(len(one['notes']) for one in documents) - 8} more in the report"
+
+
+def test_a_mistake_at_the_start_does_not_promise_that_the_same_command_helps(kalm, data, tmp_path):
+    arguments = ("--model", "none", "--baseline", "BM52", "--output", str(tmp_path / "out"))
+    code, _, err = kalm("eval", str(data), *arguments)
+    assert code == 1
+    assert "baseline must be one of 'BM25'; got 'BM52'" in err
+    assert "goes on from there" not in err
+
+
+@pytest.mark.parametrize(
+    "option", [("--ratios", "2"), ("--cascade", "8:2:2"), ("--codecs", "int8"), ("--costs",)]
+)
+@pytest.mark.parametrize("command", ["eval", "analyze ratios"])
+def test_options_of_our_models_without_one_are_refused(kalm, data, tmp_path, command, option):
+    arguments = ("--model", "none", *option, "--output", str(tmp_path / "out"))
+    code, _, err = kalm(*command.split(), str(data), *arguments)
+    assert code == 1
+    assert "none was given" in err
+
+
+@pytest.mark.parametrize("preset", ANALYSES, ids=lambda preset: preset.name)
+def test_analyses_have_no_ratios_of_no_model(evaluated, tmp_path, preset):
+    evaluated("--model", "none", "--cascade", "none", command=f"analyze {preset.name}")
+    assert [one["name"] for one in results(tmp_path)["rankers"]] == ["BM25"]
+
+
 def test_a_folder_that_cannot_be_written_is_an_error(kalm, data, tmp_path):
     (tmp_path / "out").write_text("")
     code, out, err = kalm("eval", str(data), "--model", "none", "--output", str(tmp_path / "out"))

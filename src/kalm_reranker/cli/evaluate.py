@@ -51,9 +51,11 @@ from kalm_reranker.extras import import_extra
 
 if TYPE_CHECKING:
     from kalm_reranker.evaluation.data.datasets import Dataset
+    from kalm_reranker.evaluation.results import Evaluation
     from kalm_reranker.evaluation.settings import EvaluationSettings
 
 _EXIT_INCOMPLETE = 1
+_MOST_NOTES = 8  # on a terminal; hundreds of parts may have one each
 
 
 def evaluation_command(preset: Preset) -> Callable[..., None]:
@@ -102,9 +104,10 @@ def evaluation_command(preset: Preset) -> Callable[..., None]:
         has_models = bool(names)
         settings = EvaluationSettings(
             models=tuple(names),
-            ratios=_ratios(ratios, preset) if has_models else (),
+            # What a preset has means nothing without models; what was asked for is refused.
+            ratios=_ratios(ratios, preset) if has_models or ratios is not None else (),
             codecs=() if codecs is None else tuple(map(str.strip, codecs.split(","))),
-            cascades=_cascades(cascades, preset) if has_models else (),
+            cascades=_cascades(cascades, preset) if has_models or cascades is not None else (),
             blend=preset.blend if blend is None else blend,
             peers=tuple(peers or ()),
             first_stage=FirstStageSpec.parse(first_stage),
@@ -160,7 +163,6 @@ def _run(
     as_json: bool,
 ) -> None:
     from kalm_reranker.evaluation.report import render_table, write_report
-    from kalm_reranker.evaluation.results import Evaluation
     from kalm_reranker.evaluation.run import evaluate as run_evaluation
 
     for module in ("ir_measures", "scipy.stats", "matplotlib", "jinja2"):
@@ -177,13 +179,15 @@ def _run(
             on_dataset=found.append,
             say=lambda line: typer.echo(line, err=True),
         )
-    except BaseException:
+    except BaseException as error:
         done = found[-1].datasets if found else ()
-        typer.echo(
-            f"stopped after {len(done)} of {len(datasets)} datasets; the same command goes on from "
-            "there",
-            err=True,
-        )
+        # A mistake in options or data that nothing came before would only be made again.
+        if done or not isinstance(error, KalmRerankerError):
+            typer.echo(
+                f"stopped after {len(done)} of {len(datasets)} datasets; the same command goes on "
+                "from there",
+                err=True,
+            )
         if found:
             # What stopped it is the error to be told of, not what a full disk says of the report.
             with suppress(KalmRerankerError):
@@ -195,9 +199,23 @@ def _run(
         print_json(evaluation.as_dict())
     else:
         render_table(evaluation, console())
+    _tell_notes(evaluation)
     typer.echo(f"written: {files.page}", err=True)
     if len(evaluation.datasets) < len(datasets):
         raise typer.Exit(_EXIT_INCOMPLETE)
+
+
+def _tell_notes(evaluation: "Evaluation") -> None:
+    """Says on stderr what was odd about the data, the first few of it; the report has all."""
+    several = len(evaluation.datasets) > 1
+    notes = [*evaluation.notes]
+    for dataset in evaluation.datasets:
+        place = f"{dataset.name}: " if several else ""
+        notes += [f"{place}{note}" for note in dataset.notes]
+    for note in notes[:_MOST_NOTES]:
+        typer.echo(f"note: {note}", err=True)
+    if len(notes) > _MOST_NOTES:
+        typer.echo(f"note: {len(notes) - _MOST_NOTES} more in the report", err=True)
 
 
 def _given(**options: object) -> dict[str, Any]:
