@@ -352,6 +352,7 @@ def test_datasets_that_cannot_be_had_are_left_out_and_named(datasets, pico, tmp_
         "too is missing: too cannot be downloaded.",
     ]
     assert any(line.startswith("[1/3] gone: left out") for line in found.said)
+    assert [line for line in found.said if line.startswith("hint: ")] == ["hint: Use a copy."]
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -436,15 +437,18 @@ def test_a_single_query_is_measured_but_not_tested(pico, datasets, tmp_path):
     assert (found.datasets[0].num_queries, found.comparisons) == (1, ())
 
 
-def test_candidates_of_mteb_are_found_by_task_subset_and_split(first, pico, datasets, tmp_path):
+@pytest.mark.parametrize("name", ["SomeTask/de", "SomeTask"], ids=["one of several", "the only"])
+def test_candidates_of_mteb_are_found_by_task_subset_and_split(
+    first, pico, datasets, tmp_path, name
+):
     run = first.run("second", "pico_r=4")
     predictions = {"mteb_model_meta": {"model_name": "x"}, "de": {"dev": run}}
     (tmp_path / "SomeTask_predictions.json").write_text(json.dumps(predictions))
-    part = replace(datasets[1], name="SomeTask/de", source="mteb:SomeTask/de", split="dev")
+    part = replace(datasets[1], name=name, source="mteb:SomeTask/de", split="dev")
     settings = replace(BM25_ALONE, first_stage=FirstStageSpec.parse(f"mteb:{tmp_path}"))
     found = Evaluated(pico, [part], tmp_path / "out", settings).evaluation
     assert (
-        found.find("SomeTask/de", "first stage").measures["AP"]
+        found.find(name, "first stage").measures["AP"]
         == (first.evaluation.find("second", "pico r=4").measures["AP"])
     )
 

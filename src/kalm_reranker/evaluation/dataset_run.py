@@ -29,6 +29,8 @@ from kalm_reranker.evaluation.results import (
 )
 from kalm_reranker.evaluation.settings import EvaluationSettings
 
+_MTEB = "mteb:"
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetRun:
@@ -68,9 +70,10 @@ def run_dataset(
     collection = dataset.load()
     if settings.max_queries is not None:
         collection = collection.first_queries(settings.max_queries)
-    # Predictions of mteb are saved by task and subset; other names may hold slashes as well.
-    mteb_name = dataset.name if dataset.source.startswith("mteb:") else ""
-    name, _, subset = mteb_name.partition("/")
+    # Predictions of mteb are saved by task and subset. The source has both; the name leaves out a
+    # subset that is the only one of its task.
+    is_of_mteb = dataset.source.startswith(_MTEB)
+    name, _, subset = (dataset.source.removeprefix(_MTEB) if is_of_mteb else "").partition("/")
     candidates = find_candidates(
         settings.first_stage,
         collection,

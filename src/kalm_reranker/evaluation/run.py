@@ -99,6 +99,8 @@ def evaluate(
                     raise
                 unavailable.append(error)
                 say(f"{place}left out: {error.message}")
+                if len(unavailable) == 1 and error.hint is not None:  # the others' are alike
+                    say(f"hint: {error.hint}")
                 note = f"{dataset.name} is missing: {error.message}"
                 evaluation = replace(evaluation, notes=(*evaluation.notes, note))
                 continue
