@@ -128,6 +128,13 @@ def test_a_broken_judgement_is_named(tmp_path, line, message):
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("relevance", ["0.5", "nan", "-1.5", "1e-3"])
+def test_a_first_line_with_a_number_is_no_header(tmp_path, relevance):
+    beir_directory(tmp_path, qrels=[f"q1\t1\t{relevance}", "q2\t2\t1"])
+    with pytest.raises(DataFileError, match=r"test\.tsv, line 1: .*an integer relevance"):
+        load_beir(tmp_path)
+
+
 def test_long_lines_are_cut_in_messages(tmp_path):
     beir_directory(tmp_path, corpus=["x" * 100_000])
     with pytest.raises(DataFileError) as caught:

@@ -33,7 +33,7 @@ def read_judgements(path: Path) -> Iterator[Judgement]:
         if split is None:
             # The first line decides for the whole file: ids of BEIR's form may hold spaces.
             split = _trec_fields if _is_trec(line) else _tabbed_fields
-            if len(split(line)) == 3 and _relevance(split(line)[2]) is None:
+            if len(split(line)) == 3 and not _is_number(split(line)[2]):
                 continue  # the header
         fields = split(line)
         relevance = _relevance(fields[2]) if len(fields) == 3 else None
@@ -80,6 +80,15 @@ def _relevance(text: str) -> int | None:
     except ValueError:
         return None
     return int(number) if isfinite(number) and number.is_integer() else None
+
+
+def _is_number(text: str) -> bool:
+    """Tells a judgement, even one that is to be refused, from a header's word."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _no_judgement(path: Path, number: int, line: str, *, trec: bool) -> DataFileError:
