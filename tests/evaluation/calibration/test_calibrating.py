@@ -20,11 +20,11 @@ from kalm_reranker.evaluation.calibration.calibrating import (
     LabelledMargin,
     _folds,
     calibrate,
-    fit,
-    quality,
-    wilson_low,
 )
+from kalm_reranker.evaluation.calibration.fitting import fit
 from kalm_reranker.evaluation.calibration.labelled_pairs import read_labelled, score_labelled
+from kalm_reranker.evaluation.calibration.reliability import quality
+from kalm_reranker.evaluation.calibration.thresholds import wilson_low
 from kalm_reranker.evaluation.data.bundled import load_demo_collection
 
 

@@ -1,8 +1,4 @@
-"""Fits a calibration to labelled margins, and says how far it can be trusted.
-
-Source: Platt scaling with smoothed targets (Platt, 1999; Lin, Lin and Weng, 2007); temperature
-scaling (Guo et al., 2017), for one margin in place of many logits.
-"""
+"""Fits a calibration to labelled margins, and says how far it can be trusted."""
 
 import math
 from collections.abc import Sequence
@@ -17,21 +13,19 @@ from kalm_reranker.calibration import (
     CalibrationData,
     CalibrationMethod,
     CalibrationOrigin,
-    CalibrationQuality,
-    Threshold,
 )
 from kalm_reranker.errors import CalibrationFitError, InputError, InvalidOptionError
+from kalm_reranker.evaluation.calibration.fitting import fit, probabilities_of
+from kalm_reranker.evaluation.calibration.reliability import ReliabilityBin, quality, reliability
+from kalm_reranker.evaluation.calibration.thresholds import (
+    lowest_margin,
+    threshold_notes,
+    threshold_of,
+)
 
-NUM_BINS = 10
 NUM_FOLDS = 5
 FEWEST_PAIRS = 20
 _FEW_OF_A_KIND = 30  # below it, a note: two digits of a probability are more than they can carry
-_FEW_TAKEN = 20  # pairs above a threshold: below it, the interval is wider than a third
-_Z95 = 1.959964  # two-sided 95% of a normal distribution
-_MOST_STEPS = 100  # Newton takes about ten
-# Of the mean loss: larger than its rounding, and one more step then leaves no error to speak of,
-# since each squares it.
-_SMALLEST_DECREASE = 1e-12
 _UNKNOWN_ORIGIN = CalibrationOrigin()
 
 
@@ -48,25 +42,6 @@ class LabelledMargin:
     group: str
     margin: float
     relevant: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReliabilityBin:
-    """Pairs whose probability lies in one tenth of [0, 1].
-
-    Attributes:
-        low: Lower end.
-        high: Upper end.
-        num_pairs: How many.
-        mean_score: Mean probability; None where there is no pair.
-        relevant: Share of relevant pairs; None where there is no pair.
-    """
-
-    low: float
-    high: float
-    num_pairs: int
-    mean_score: float | None
-    relevant: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +104,7 @@ def calibrate(
     margins, labels = _arrays(pairs)
     slope, intercept = fit(margins, labels, method)
     folds = _folds([pair.group for pair in pairs], seed)
-    raw, fitted = _probabilities(margins), _probabilities(slope * margins + intercept)
+    raw, fitted = probabilities_of(margins), probabilities_of(slope * margins + intercept)
     held_out, choices = _held_out(margins, labels, folds, method, wanted)
     num_queries = len({pair.group for pair in pairs})
     calibration = Calibration(
@@ -149,7 +124,7 @@ def calibrate(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     thresholds = tuple(
-        _threshold(calibration, margins, labels, precision, choices.get(precision))
+        threshold_of(calibration, margins, labels, precision, choices.get(precision))
         for precision in wanted
     )
     return CalibrationReport(
@@ -159,103 +134,9 @@ def calibrate(
         num_folds=0 if held_out is None else int(folds.max()) + 1,
         notes=(
             *_notes(labels, num_queries, held_out is not None),
-            *_threshold_notes(thresholds),
+            *threshold_notes(thresholds),
         ),
     )
-
-
-def fit(margins: np.ndarray, labels: np.ndarray, method: CalibrationMethod) -> tuple[float, float]:
-    """Returns slope and intercept of largest likelihood.
-
-    The targets are Platt's, (n + 1) / (n + 2) and 1 / (n + 2) in place of 1 and 0: they keep the
-    slope finite where one margin divides both kinds without error.
-
-    Args:
-        margins: [N] float64, finite.
-        labels: [N] bool; some True, some False.
-        method: For "temperature" the intercept is 0.
-
-    Raises:
-        CalibrationFitError: All margins are equal, or they do not rise with relevance.
-    """
-    if margins.min() == margins.max():
-        raise CalibrationFitError(
-            f"All {len(margins)} margins are {margins[0]!r}; nothing can be fitted to them.",
-            hint="Check the texts of the pairs, or the column of margins.",
-        )
-    positives = int(labels.sum())
-    high, low = (positives + 1) / (positives + 2), 1 / (len(labels) - positives + 2)
-    targets = np.where(labels, high, low)
-    # Centered and scaled, the Hessian is well conditioned whatever the margins' unit is.
-    scale = float(margins.std()) if method == "platt" else float(np.abs(margins).max())
-    center = float(margins.mean()) if method == "platt" else 0.0
-    columns = [(margins - center) / scale]
-    if method == "platt":
-        columns.append(np.ones_like(margins))
-    weights = _newton(np.stack(columns, axis=1), targets)
-    slope = float(weights[0]) / scale
-    intercept = float(weights[1]) - slope * center if method == "platt" else 0.0
-    if not slope > 0:
-        raise CalibrationFitError(
-            f"The margins do not rise with relevance: the best slope is {slope:.3g}. A calibration "
-            "must not turn the order of passages around.",
-            hint="Check that labels are 1 for relevant pairs, and that the model suits the task.",
-        )
-    return slope, intercept
-
-
-def quality(probabilities: np.ndarray, labels: np.ndarray) -> CalibrationQuality:
-    """Returns log loss, Brier score and expected calibration error.
-
-    Args:
-        probabilities: [N] float64; 0 and 1 are taken as the nearest number inside, for the log.
-        labels: [N] bool.
-    """
-    smallest = np.finfo(np.float64).tiny
-    of_label = np.where(labels, probabilities, 1 - probabilities)
-    bins = reliability(probabilities, labels)
-    gaps = [
-        one.num_pairs * abs(one.mean_score - one.relevant)
-        for one in bins
-        if one.mean_score is not None and one.relevant is not None
-    ]
-    return CalibrationQuality(
-        log_loss=float(-np.log(np.maximum(of_label, smallest)).mean()),
-        brier=float(np.square(probabilities - labels).mean()),
-        ece=float(sum(gaps) / len(labels)),
-    )
-
-
-def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[ReliabilityBin, ...]:
-    """Returns ten equal bins of [0, 1] with the share of relevant pairs in each.
-
-    Args:
-        probabilities: [N] float64.
-        labels: [N] bool.
-    """
-    place = np.minimum((probabilities * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-    bins = []
-    for number in range(NUM_BINS):
-        inside = place == number
-        count = int(inside.sum())
-        bins.append(
-            ReliabilityBin(
-                low=number / NUM_BINS,
-                high=(number + 1) / NUM_BINS,
-                num_pairs=count,
-                mean_score=float(probabilities[inside].mean()) if count else None,
-                relevant=float(labels[inside].mean()) if count else None,
-            )
-        )
-    return tuple(bins)
-
-
-def wilson_low(hits: int, total: int) -> float:
-    """Returns the lower end of the 95% interval of a share (Wilson's score interval)."""
-    share, square = hits / total, _Z95**2
-    middle = share + square / (2 * total)
-    spread = _Z95 * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
-    return max(0.0, (middle - spread) / (1 + square / total))
 
 
 def _arrays(pairs: Sequence[LabelledMargin]) -> tuple[np.ndarray, np.ndarray]:
@@ -276,47 +157,6 @@ def _arrays(pairs: Sequence[LabelledMargin]) -> tuple[np.ndarray, np.ndarray]:
             hint="Give all candidates of each query, with label 0 where they do not answer it.",
         )
     return np.array([pair.margin for pair in pairs], dtype=np.float64), labels
-
-
-def _newton(columns: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Returns the weights of largest likelihood by damped Newton steps; the problem is convex.
-
-    Args:
-        columns: [N, K] float64.
-        targets: [N] float64, inside (0, 1), so that there is such a point.
-
-    Raises:
-        CalibrationFitError: It was not found.
-    """
-    weights = np.zeros(columns.shape[1])
-
-    def loss(at: np.ndarray) -> float:
-        logits = columns @ at
-        return float((np.logaddexp(0.0, logits) - targets * logits).mean())
-
-    current = loss(weights)
-    for _ in range(_MOST_STEPS):
-        share = _probabilities(columns @ weights)
-        gradient = columns.T @ (share - targets) / len(targets)
-        curvature = columns.T @ (columns * (share * (1 - share))[:, None]) / len(targets)
-        step = np.linalg.solve(curvature, gradient)
-        decrease = float(gradient @ step)
-        if decrease <= _SMALLEST_DECREASE:
-            return np.asarray(weights - step)
-        size = 1.0
-        while (following := loss(weights - size * step)) > current - size * decrease / 4:
-            size /= 2
-        weights, current = weights - size * step, following
-    raise CalibrationFitError(
-        f"The fit did not converge in {_MOST_STEPS} steps; margins are as large as "
-        f"{np.abs(columns).max():.3g} standard deviations.",
-        hint="Look for margins that are no margins among the pairs.",
-    )
-
-
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    """Returns sigmoid(logits), [N] float64, without overflow."""
-    return np.asarray(np.exp(-np.logaddexp(0.0, -logits)))
 
 
 def _folds(groups: Sequence[str], seed: int) -> np.ndarray:
@@ -350,53 +190,14 @@ def _held_out(
             slope, intercept = fit(margins[~inside], others, method)
         except CalibrationFitError:
             return None, {}
-        probabilities[inside] = _probabilities(slope * margins[inside] + intercept)
+        probabilities[inside] = probabilities_of(slope * margins[inside] + intercept)
         for precision in wanted:
-            lowest, reached = _lowest(margins[~inside], others, precision)
+            lowest, reached = lowest_margin(margins[~inside], others, precision)
             if reached:
                 taken = inside & (margins >= lowest)
                 count, hits = choices[precision]
                 choices[precision] = (count + int(taken.sum()), hits + int(labels[taken].sum()))
     return probabilities, choices
-
-
-def _lowest(margins: np.ndarray, labels: np.ndarray, wanted: float) -> tuple[float, bool]:
-    """Returns the lowest margin with the wanted precision at or above it; else the best one."""
-    order = np.argsort(-margins, kind="stable")
-    falling, hits = margins[order], np.cumsum(labels[order])
-    # Equal margins are taken together or not at all.
-    last = np.append(falling[:-1] != falling[1:], True)
-    falling, hits, taken = falling[last], hits[last], np.flatnonzero(last) + 1
-    precision = hits / taken
-    enough = np.flatnonzero(precision >= wanted)
-    if len(enough):
-        return float(falling[enough[-1]]), True
-    best = np.flatnonzero(precision == precision.max())[-1]
-    return float(falling[best]), False
-
-
-def _threshold(
-    calibration: Calibration,
-    margins: np.ndarray,
-    labels: np.ndarray,
-    wanted: float,
-    choice: tuple[int, int] | None,
-) -> Threshold:
-    margin, _ = _lowest(margins, labels, wanted)
-    taken = margins >= margin
-    count, hits = int(taken.sum()), int(labels[taken].sum())
-    positives = int(labels.sum())
-    return Threshold(
-        wanted_precision=wanted,
-        score=calibration.score(margin),
-        margin=margin,
-        precision=hits / count,
-        precision_low=wilson_low(hits, count),
-        recall=hits / positives,
-        num_taken=count,
-        held_out_precision=None if choice is None or not choice[0] else choice[1] / choice[0],
-        held_out_recall=None if choice is None else choice[1] / positives,
-    )
 
 
 def _notes(labels: np.ndarray, num_queries: int, is_held_out: bool) -> list[str]:
@@ -414,15 +215,6 @@ def _notes(labels: np.ndarray, num_queries: int, is_held_out: bool) -> list[str]
             "fitted to the rest"
         )
     return notes
-
-
-def _threshold_notes(thresholds: Sequence[Threshold]) -> list[str]:
-    return [
-        f"the threshold for {one.wanted_precision:g} rests on {one.num_taken} pairs: look at its "
-        "interval and at what was held out"
-        for one in thresholds
-        if one.num_taken < _FEW_TAKEN
-    ]
 
 
 def _checked_precision(precision: float) -> float:
