@@ -355,6 +355,23 @@ def test_datasets_that_cannot_be_had_are_left_out_and_named(datasets, pico, tmp_
     assert [line for line in found.said if line.startswith("hint: ")] == ["hint: Use a copy."]
 
 
+def test_a_first_stage_that_differs_between_sets_is_said(datasets, pico, tmp_path):
+    passages = {"p1": "北京是中国的首都。", "p2": "狐狸跳过懒狗。"}
+    others = [
+        write_beir(tmp_path / name, passages, {"q1": "中国的首都"}, {"q1": {"p1": 1}})
+        for name in ("chinese", "more")
+    ]
+    sets = [*datasets, *resolve_datasets(list(map(str, others)))]
+    found = Evaluated(pico, sets, tmp_path / "out", BM25_ALONE).evaluation
+    alone = Evaluated(pico, datasets, tmp_path / "out", BM25_ALONE).evaluation
+    assert "English words" in alone.first_stage
+    assert "see the notes" not in alone.first_stage
+    assert found.first_stage == f"{alone.first_stage}; other sets have another, see the notes"
+    told = [note for note in found.notes if note.startswith("First stage on ")]
+    assert [note.split(":")[0].split()[-1] for note in told] == ["chinese", "more"]
+    assert all("scripts without spaces" in note for note in told)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_no_dataset_at_all_is_an_error(pico, tmp_path, count):
     with pytest.raises(DatasetUnavailableError, match="download") as raised:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # importing these costs torch
 Say = Callable[[str], None]
 
 _LEAST_PREFIX_CACHE = 2**30  # bytes
+# After the words for the first dataset, which must not be read as those for all.
+_OTHERS = "; other sets have another, see the notes"
 _PREFIX_CACHE_SHARE = 6  # of the main memory; it is taken as it fills
 
 
@@ -173,8 +175,9 @@ def _say_at(say: Say, place: str, line: str) -> None:
 def _with(evaluation: Evaluation, found: DatasetRun) -> Evaluation:
     first_stage = evaluation.first_stage or found.first_stage
     notes = evaluation.notes
-    if found.first_stage != first_stage:
+    if found.first_stage != first_stage.removesuffix(_OTHERS):
         notes = (*notes, f"First stage on {found.info.name}: {found.first_stage}.")
+        first_stage = first_stage.removesuffix(_OTHERS) + _OTHERS
     return replace(
         evaluation,
         first_stage=first_stage,
