@@ -68,6 +68,22 @@ def test_distinct_passages_are_encoded_once(wrapper, evaluate, make_task, data, 
     assert model.reranker.stats.pairs_scored == sum(map(len, data.candidates.values()))
 
 
+def test_many_candidates_are_read_in_parts(evaluate, make_task, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr("kalm_reranker.evaluation.rankers.states._BLOCK_BYTES", 1)
+    model = KaLMCrossEncoder("pico", dtype="float32", states_folder=tmp_path / "states")
+    in_a_call = []
+    score = model.reranker.score
+
+    def counted(query, states, *arguments, **options):
+        in_a_call.append(len(states))
+        return score(query, states, *arguments, **options)
+
+    monkeypatch.setattr(model.reranker, "score", counted)
+    _, predictions = evaluate(model, make_task())
+    assert set(in_a_call) == {1}
+    assert_same_run(predictions, expected)
+
+
 def test_a_second_run_on_the_same_states_encodes_nothing(evaluate, make_task, expected, tmp_path):
     folder = tmp_path / "states"
     evaluate(KaLMCrossEncoder("pico", dtype="float32", states_folder=folder), make_task())

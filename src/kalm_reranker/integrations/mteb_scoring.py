@@ -130,16 +130,19 @@ class StoredScorer:
     def _score_query(
         self, query: TaskQuery, keys: Sequence[str], states: "CandidateStates"
     ) -> list[float]:
-        distinct = list(dict.fromkeys(keys))
-        pairs = self.reranker.score(
-            query.text,
-            states.read(distinct, self.reranker.compression_ratio),
-            query.instruction,
-            return_margin=True,
-            show_progress=False,
-        )
-        wanted = [pair.margin if self._scores == "margin" else pair.score for pair in pairs]
-        score_of = dict(zip(distinct, wanted, strict=True))
+        ratio = self.reranker.compression_ratio
+        score_of: dict[str, float] = {}
+        # A task may ask about thousands of passages at once: all of a conversation, or of a book.
+        for block in states.blocks(list(dict.fromkeys(keys)), ratio):
+            pairs = self.reranker.score(
+                query.text,
+                states.read(block, ratio),
+                query.instruction,
+                return_margin=True,
+                show_progress=False,
+            )
+            wanted = [pair.margin if self._scores == "margin" else pair.score for pair in pairs]
+            score_of |= zip(block, wanted, strict=True)
         return [score_of[key] for key in keys]
 
     def _opened(
