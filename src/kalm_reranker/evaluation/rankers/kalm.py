@@ -44,7 +44,6 @@ class KaLMModel:
         self._show_progress = show_progress
         self._task: RankingTask | None = None
         self._states: CandidateStates | None = None
-        self.encode_report: AddReport | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -133,7 +132,6 @@ class KaLMModel:
                 self.ratios,
                 on_progress=tell,
             )
-        self.encode_report = self._states.report
         self._task = task
 
     def margins(
