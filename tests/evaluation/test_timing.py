@@ -182,6 +182,16 @@ def test_other_threads_measure_again(times, line_up, monkeypatch):
     assert times()[1] > 0
 
 
+@pytest.mark.parametrize("what", ["cpu", "gpu", "torch", "kalm_reranker"])
+def test_times_of_another_machine_or_version_are_measured_again(times, tmp_path, what):
+    path = tmp_path / "times.json"
+    times(path=path, num_queries=1)
+    document = json.loads(path.read_text())
+    document["made_from"][what] = "another"
+    path.write_text(json.dumps(document))
+    assert times(path=path, num_queries=1)[1] > 0
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", "[" * 100_000, '{"made_from": 1}'])
 def test_a_file_that_is_something_else_is_measured_again(times, tmp_path, text):
     path = tmp_path / "times.json"

@@ -10,6 +10,7 @@ from kalm_reranker.evaluation.cost import online_costs
 from kalm_reranker.evaluation.line_up import LineUp
 from kalm_reranker.evaluation.rankers.base import RankingTask
 from kalm_reranker.evaluation.results import OnlineCost
+from kalm_reranker.evaluation.timing import circumstances
 from kalm_reranker.whole_files import write_whole
 
 
@@ -42,7 +43,7 @@ def kept_costs(
             {"name": model.name, "ratios": model.ratios, "settings": model.settings}
             for model in line_up.models
         ],
-        "threads": line_up.num_threads,
+        **circumstances(line_up.num_threads),
     }
     made_from = json.loads(json.dumps(made_from))
     kept = _read(path, made_from)

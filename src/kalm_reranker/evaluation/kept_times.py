@@ -10,6 +10,7 @@ from kalm_reranker.evaluation.rankers.base import RankingTask
 from kalm_reranker.evaluation.timing import (
     TimedCall,
     cascade_call,
+    circumstances,
     median_ms,
     stored_call,
     time_in_turns,
@@ -56,7 +57,7 @@ def kept_times(
                 "task": task_hash,
                 "queries": num_queries,
                 "rankers": settings,
-                "threads": line_up.num_threads,
+                **circumstances(line_up.num_threads),
             }
         )
     )

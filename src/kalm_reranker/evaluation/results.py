@@ -1,6 +1,6 @@
 """What an evaluation found, as plain data: written as JSON and CSV, shown as tables and plots."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -219,7 +219,11 @@ class Evaluation:
         return None
 
     def mean(self, ranker: str, measure: str) -> float | None:
-        """Returns a ranker's mean over datasets; None where one has no value.
+        """Returns a ranker's mean of a measure; see `mean_of`."""
+        return self.mean_of(ranker, lambda found: found.measures.get(measure))
+
+    def mean_of(self, ranker: str, value_of: Callable[[Measurement], float | None]) -> float | None:
+        """Returns a ranker's mean of a value over datasets; None where one has none.
 
         Datasets that are parts of one task (`group`) are averaged first, then the tasks, each with
         the same weight.
@@ -227,7 +231,7 @@ class Evaluation:
         tasks: dict[tuple[str, ...], list[float]] = {}
         for dataset in self.datasets:
             found = self.find(dataset.name, ranker)
-            value = None if found is None else found.measures.get(measure)
+            value = None if found is None else value_of(found)
             if value is None:
                 return None
             tasks.setdefault(dataset.group or (dataset.name,), []).append(value)

@@ -3,10 +3,12 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.evaluation.rankers.base import RankingTask
 from kalm_reranker.evaluation.rankers.kalm import KaLMModel, KaLMRanker
+from kalm_reranker.machine import this_machine
 from kalm_reranker.search.ranking import ranked_ids
 
 # query id, candidate ids -> seconds
@@ -42,6 +44,14 @@ def time_in_turns(
             seconds[name].append(call(query_id, ids))
         on_query(1)
     return {name: values[1:] for name, values in seconds.items()}
+
+
+def circumstances(num_threads: int) -> dict[str, Any]:
+    """Returns what times depend on besides what is timed, as JSON holds it."""
+    machine = this_machine()
+    names: tuple[Literal["cpu", "cores", "gpu", "torch", "kalm_reranker"], ...]
+    names = ("cpu", "cores", "gpu", "torch", "kalm_reranker")
+    return {"threads": num_threads, **{name: machine[name] for name in names}}
 
 
 def median_ms(seconds: Sequence[float]) -> float | None:

@@ -50,10 +50,17 @@ class Collection:
     notes: tuple[str, ...] = ()
 
     def first_queries(self, count: int) -> "Collection":
-        """Returns the collection with its first `count` queries only, in file order."""
+        """Returns the collection with its first `count` queries only, in file order.
+
+        Notes stay, and count the whole collection; a last one says so.
+        """
+        if count >= len(self.queries):
+            return self
         kept = dict(list(self.queries.items())[:count])
+        note = f"Only the first {count:,} of {len(self.queries):,} queries are used."
         return replace(
             self,
+            notes=(*self.notes, note),
             queries=kept,
             qrels={query_id: self.qrels[query_id] for query_id in kept},
             pools=None if self.pools is None else {key: self.pools[key] for key in kept},

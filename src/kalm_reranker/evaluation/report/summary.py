@@ -78,8 +78,8 @@ def summarize(evaluation: Evaluation) -> list[Summary]:
             info=info,
             quality=known(evaluation.mean(info.name, measure)),
             roc_auc=known(evaluation.mean(info.name, ROC_AUC)),
-            num_bytes=_mean(evaluation, info.name, "bytes_per_passage"),
-            ms=_mean(evaluation, info.name, "ms_per_query"),
+            num_bytes=evaluation.mean_of(info.name, lambda one: known(one.bytes_per_passage)),
+            ms=evaluation.mean_of(info.name, lambda one: known(one.ms_per_query)),
         )
         for info in evaluation.rankers
     ]
@@ -161,14 +161,3 @@ def _without_ratio(info: RankerInfo) -> str:
     """Returns a ranker's name without `r=4` or the like, for what a family is called."""
     text = re.sub(rf"\W*\b(?:ratio|r)\s*=?\s*{info.compression_ratio}\b", "", info.name)
     return " ".join(text.split()) or info.name
-
-
-def _mean(evaluation: Evaluation, ranker: str, field: str) -> float | None:
-    values = []
-    for dataset in evaluation.datasets:
-        one = evaluation.find(dataset.name, ranker)
-        value = known(getattr(one, field)) if one is not None else None
-        if value is None:
-            return None
-        values.append(value)
-    return sum(values) / len(values) if values else None
