@@ -28,13 +28,13 @@ from typing import Any, get_args
 import torch
 from repooling import repooling_differences
 from report import Report, positive, ratios, tell
+from reranking import candidate_ids, rerank_from_states
 from states_store import bytes_a_passage, read_states, store_states
 
 from kalm_reranker import KaLMReranker, PassageStates
 from kalm_reranker.evaluation.data.beir import load_beir
 from kalm_reranker.evaluation.data.collection import Collection
 from kalm_reranker.evaluation.measures.metrics import measure_run
-from kalm_reranker.evaluation.reranking import candidate_ids, rerank_from_states
 from kalm_reranker.search.bm25 import BM25FirstStage
 from kalm_reranker.search.fusion import blend_runs
 from kalm_reranker.search.ranking import Run

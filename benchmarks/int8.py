@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from random_model import model_path
 from report import Report, percentile, positive, tell
+from reranking import candidate_ids, rerank_from_states
 from torch import Tensor, nn
 
 from kalm_reranker import KaLMReranker, PassageStates
@@ -39,7 +40,6 @@ from kalm_reranker.engine.int8 import (
 from kalm_reranker.engine.int8_support import int8_problem
 from kalm_reranker.evaluation.data.beir import load_beir
 from kalm_reranker.evaluation.measures.metrics import measure_run
-from kalm_reranker.evaluation.reranking import candidate_ids, rerank_from_states
 from kalm_reranker.model.config import LayerType, RotaryConfig, StackConfig
 from kalm_reranker.model.layers import GatedMLP
 from kalm_reranker.search.bm25 import BM25FirstStage

@@ -32,6 +32,13 @@ class RankingTask:
     folder: Path
     query_instructions: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def candidate_ids(self) -> list[str]:
+        """Every passage that is a candidate of some query, once, in order of appearance."""
+        return list(
+            dict.fromkeys(passage_id for found in self.candidates.values() for passage_id in found)
+        )
+
     def instruction_for(self, query_id: str) -> str | None:
         """Returns the instruction of a query: its own, else the dataset's, else None."""
         return self.query_instructions.get(query_id, self.instruction)

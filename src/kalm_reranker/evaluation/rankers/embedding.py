@@ -7,7 +7,6 @@ import numpy as np
 from kalm_reranker.evaluation.rankers.base import RankingTask
 from kalm_reranker.evaluation.rankers.sentence_models import library_version, locate_model
 from kalm_reranker.evaluation.rankers.vector_files import VectorFiles, text_key
-from kalm_reranker.evaluation.reranking import candidate_ids as all_candidate_ids
 from kalm_reranker.evaluation.results import RankerInfo
 from kalm_reranker.options import check_count
 from kalm_reranker.search.dense_model import DenseModel, FloatArray
@@ -84,7 +83,7 @@ class EmbeddingRanker:
         """
         assert self._model is not None  # not after `close`
         model = self._model
-        texts = [task.passages[key] for key in all_candidate_ids(task.candidates)]
+        texts = [task.passages[key] for key in task.candidate_ids]
         made_from = {
             **self._located.settings(),
             "torch": library_version("torch"),

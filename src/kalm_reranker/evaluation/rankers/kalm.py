@@ -107,11 +107,7 @@ class KaLMModel:
         if self._task is task:
             return
         self.close()
-        wanted = {
-            passage_id: task.passages[passage_id]
-            for candidates in task.candidates.values()
-            for passage_id in candidates
-        }
+        wanted = {passage_id: task.passages[passage_id] for passage_id in task.candidate_ids}
         with progress_bar(
             len(wanted),
             label=f"{task.dataset}: encode with {self.name}",

@@ -14,7 +14,6 @@ from kalm_reranker.evaluation.rankers.sentence_models import (
     locate_model,
 )
 from kalm_reranker.evaluation.rankers.vector_files import VectorFiles
-from kalm_reranker.evaluation.reranking import candidate_ids as all_candidate_ids
 from kalm_reranker.evaluation.results import RankerInfo
 from kalm_reranker.options import check_count
 from kalm_reranker.search.dense_model import FloatArray
@@ -88,7 +87,7 @@ class LateInteractionRanker:
         """
         if self._model is None:
             self._model = load_model(self._located, device=self._device)
-        texts = [task.passages[key] for key in all_candidate_ids(task.candidates)]
+        texts = [task.passages[key] for key in task.candidate_ids]
         made_from = {
             **self._located.settings(),
             "torch": library_version("torch"),
