@@ -8,74 +8,25 @@ import numpy as np
 from kalm_reranker.errors import InvalidCheckpointError, NonFiniteScoreError
 from kalm_reranker.evaluation.rankers.base import RankingTask
 from kalm_reranker.evaluation.rankers.instructed import instructed_prompt
-from kalm_reranker.evaluation.rankers.sentence_models import (
-    library_version,
-    load_model,
-    locate_model,
-)
+from kalm_reranker.evaluation.rankers.kept_vectors import KeptVectorsRanker
+from kalm_reranker.evaluation.rankers.sentence_models import load_model
 from kalm_reranker.evaluation.rankers.vector_files import VectorFiles
-from kalm_reranker.evaluation.results import RankerInfo
-from kalm_reranker.options import check_count
 from kalm_reranker.search.dense_model import FloatArray
 
 
-class LateInteractionRanker:
+class LateInteractionRanker(KeptVectorsRanker):
     """Scores are the model's own: each query token's best match among the passage's, summed.
 
-    Passages' vectors are kept on disk, as float32, and read for each query.
-
-    Args:
-        model: A directory or a hub id.
-        name: What tables call it; None for the model's name.
-        batch_size: Texts that are encoded at a time.
-        device: As sentence-transformers knows them; None lets it choose.
-        show_progress: See `progress_bar`.
-
-    Attributes:
-        notes: What a reader of the numbers on the dataset has to know.
-
-    Raises:
-        CheckpointError: The model cannot be found or fetched, or is of another kind.
-        InvalidOptionError: `batch_size` is not positive.
-        MissingExtraError: sentence-transformers is not installed, or too old.
+    Passages' vectors are read for each query. Arguments are those of the base.
     """
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        name: str | None = None,
-        batch_size: int = 32,
-        device: str | None = None,
-        show_progress: bool | None = None,
-    ) -> None:
-        check_count(batch_size, "batch_size")
-        self._located = locate_model(model, "MultiVectorEncoder")
-        self._name = name or self._located.label
-        self._batch_size = batch_size
-        self._device = device
-        self._show_progress = show_progress
-        self._model: Any = None
-        self._files: VectorFiles | None = None
-        self._task: RankingTask | None = None
-        self._bytes_per_passage: float | None = None
-        self.notes: tuple[str, ...] = ()
+    model_class = "MultiVectorEncoder"
+    kind = "late interaction"
+    score_name = "the model's own similarity"
+    vectors_name = "vectors of tokens"
 
-    @property
-    def info(self) -> RankerInfo:
-        """What it is, and all that is needed to repeat what it does."""
-        return RankerInfo(
-            name=self._name,
-            kind="late interaction",
-            model=self._located.name,
-            settings={
-                **self._located.settings(),
-                "batch_size": self._batch_size,
-                "device": self._device,
-                "score": "the model's own similarity",
-                "stored_as": "float32",
-            },
-        )
+    _model: Any = None
+    _files: VectorFiles | None = None
 
     def prepare(self, task: RankingTask) -> None:
         """Loads the model and encodes the candidates that no earlier evaluation encoded.
@@ -88,12 +39,7 @@ class LateInteractionRanker:
         if self._model is None:
             self._model = load_model(self._located, device=self._device)
         texts = [task.passages[key] for key in task.candidate_ids]
-        made_from = {
-            **self._located.settings(),
-            "torch": library_version("torch"),
-            "kind": "vectors of tokens",
-        }
-        self._files = VectorFiles(task.folder, made_from=made_from, width=self._width())
+        self._files = self._open_files(task, self._width())
         self._files.add(texts, self._encoded, show_progress=self._show_progress)
         sizes = [self._files.num_bytes(text) for text in texts]
         self._bytes_per_passage = sum(sizes) / len(sizes) if sizes else None
@@ -131,10 +77,6 @@ class LateInteractionRanker:
                 hint="Load it in float32, or on another device.",
             )
         return dict(zip(candidate_ids, map(float, scores), strict=True))
-
-    def bytes_per_passage(self) -> float | None:
-        """Returns the mean size of a candidate's vectors as stored: 4 bytes a value."""
-        return self._bytes_per_passage
 
     def close(self) -> None:
         """Lets go of the model."""
