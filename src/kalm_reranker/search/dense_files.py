@@ -1,7 +1,9 @@
 """The files of a sentence-transformers model: on the hub, and which of them make its vectors."""
 
+import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from kalm_reranker.errors import (
@@ -32,11 +34,37 @@ _TOKENIZER_FILES = (
     ("vocab.txt", "vocab.json", "merges.txt"),
 )
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_HEX_CHARACTERS = 32  # as in the rerankers' fingerprints
 
 
 def is_hub_id(text: str) -> bool:
     """Returns whether a text is "organisation/name" as the hub spells it."""
     return _HUB_ID.fullmatch(text) is not None
+
+
+def files_fingerprint(folder: Path, files: Iterable[str], *, model: str, kind: str = "") -> str:
+    """Returns a hash of the names and contents of files, cached by file identity.
+
+    Args:
+        folder: Where they are.
+        files: Their names in it, in a fixed order.
+        model: What messages call them.
+        kind: What tells this use of them from others.
+
+    Raises:
+        InvalidCheckpointError: A file cannot be read.
+    """
+    from kalm_reranker.checkpoints.file_hash import content_hash
+
+    digest = hashlib.sha256(kind.encode())
+    try:
+        for name in files:
+            digest.update(f"\n{name} {content_hash(folder / name)}".encode())
+    except OSError as error:
+        raise InvalidCheckpointError(
+            f"{model} cannot be read: {error.filename}: {error.strerror}."
+        ) from error
+    return digest.hexdigest()[:_HEX_CHARACTERS]
 
 
 def model_files(folder: Path) -> list[str]:

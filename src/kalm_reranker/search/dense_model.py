@@ -1,7 +1,6 @@
 """The model of a dense first stage: a sentence-transformers model, loaded when it is needed."""
 
 import difflib
-import hashlib
 import os
 import threading
 from collections.abc import Sequence
@@ -18,7 +17,12 @@ from kalm_reranker.errors import (
     NonFiniteScoreError,
 )
 from kalm_reranker.extras import import_extra
-from kalm_reranker.search.dense_files import hub_snapshot, is_hub_id, model_files
+from kalm_reranker.search.dense_files import (
+    files_fingerprint,
+    hub_snapshot,
+    is_hub_id,
+    model_files,
+)
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -31,7 +35,6 @@ DENSE_MODELS = {
 }
 
 _FORMAT = 1
-_HEX_CHARACTERS = 32  # as in the rerankers' fingerprints
 
 
 class DenseModel:
@@ -101,18 +104,10 @@ class DenseModel:
         Raises:
             CheckpointError: They cannot be found, fetched, or read.
         """
-        from kalm_reranker.checkpoints.file_hash import content_hash
-
         folder = self._folder()
-        digest = hashlib.sha256(f"dense {_FORMAT}".encode())
-        try:
-            for name in model_files(folder):
-                digest.update(f"\n{name} {content_hash(folder / name)}".encode())
-        except OSError as error:
-            raise InvalidCheckpointError(
-                f"{self.name} cannot be read: {error.filename}: {error.strerror}."
-            ) from error
-        return digest.hexdigest()[:_HEX_CHARACTERS]
+        return files_fingerprint(
+            folder, model_files(folder), model=self.name, kind=f"dense {_FORMAT}"
+        )
 
     def encode_passages(self, texts: Sequence[str]) -> FloatArray:
         """Returns the unit vectors of passages, float32 [P, W], with the model's own prompt.

@@ -1,13 +1,11 @@
 """Models of sentence-transformers: from a name to a folder of the right kind, and loaded."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from kalm_reranker.checkpoints.file_hash import content_hash
 from kalm_reranker.errors import (
     CheckpointNotFoundError,
     InvalidCheckpointError,
@@ -15,7 +13,12 @@ from kalm_reranker.errors import (
     MissingExtraError,
 )
 from kalm_reranker.extras import import_extra
-from kalm_reranker.search.dense_files import hub_snapshot, is_hub_id, model_files
+from kalm_reranker.search.dense_files import (
+    files_fingerprint,
+    hub_snapshot,
+    is_hub_id,
+    model_files,
+)
 from kalm_reranker.search.dense_model import DENSE_MODELS
 
 # Names of the library's classes, which saved models carry as `model_type`.
@@ -35,7 +38,6 @@ _HEADS: dict[ModelClass, tuple[str, ...]] = {
 }
 # Files that scores depend on besides those of `model_files`.
 _MORE_FILES = ("chat_template.jinja", "artifact.metadata", "special_tokens_map.json")
-_HEX_CHARACTERS = 32  # as in the rerankers' fingerprints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,13 +208,5 @@ def _json_object(path: Path) -> dict[str, Any]:
 
 
 def _fingerprint(folder: Path, name: str) -> str:
-    digest = hashlib.sha256()
     more = [file for file in _MORE_FILES if (folder / file).is_file()]
-    try:
-        for file in [*model_files(folder), *more]:
-            digest.update(f"\n{file} {content_hash(folder / file)}".encode())
-    except OSError as error:
-        raise InvalidCheckpointError(
-            f"{name} cannot be read: {error.filename}: {error.strerror}."
-        ) from error
-    return digest.hexdigest()[:_HEX_CHARACTERS]
+    return files_fingerprint(folder, [*model_files(folder), *more], model=name)
