@@ -1,6 +1,5 @@
 """One ranker over one dataset: scored in blocks, saved, and taken from there the next time."""
 
-import hashlib
 import json
 import math
 import statistics
@@ -22,6 +21,7 @@ from kalm_reranker.evaluation.saved_runs import (
     load_run,
     save_run,
 )
+from kalm_reranker.evaluation.text_hash import TextHash
 from kalm_reranker.progress import progress_bar
 from kalm_reranker.search.ranking import Run
 
@@ -80,7 +80,7 @@ def run_ranker(
     saved = usable_run(folder, stem, made_from)
     if saved is not None:
         return RankerRun(
-            run=_every_query(saved.run, task),
+            run=saved.for_queries(task.candidates),
             bytes_per_passage=saved.extra.get("bytes_per_passage"),
             ms_per_query=saved.extra.get("ms_per_query"),
             seconds={},
@@ -162,26 +162,20 @@ def run_made_from(info: RankerInfo, task_hash: str) -> dict[str, Any]:
 
 def hash_of_task(task: RankingTask) -> str:
     """Returns a hash of instruction, queries, candidates in order, and the candidates' texts."""
-    digest = hashlib.sha256()
-
-    def take(text: str) -> None:
-        raw = text.encode("utf-8", "surrogatepass")
-        digest.update(b"%d\n" % len(raw))  # no two tasks make the same bytes
-        digest.update(raw)
-
-    take("" if task.instruction is None else f"instruction {task.instruction}")
+    digest = TextHash()
+    digest.add("" if task.instruction is None else f"instruction {task.instruction}")
     seen = set()
     for query_id, candidates in task.candidates.items():
-        take(query_id)
-        take(task.queries[query_id])
-        take(task.query_instructions.get(query_id, ""))
-        digest.update(b"%d\n" % len(candidates))
+        digest.add(query_id)
+        digest.add(task.queries[query_id])
+        digest.add(task.query_instructions.get(query_id, ""))
+        digest.add_count(len(candidates))
         for passage_id, score in candidates.items():
-            take(passage_id)
-            take(repr(score))
+            digest.add(passage_id)
+            digest.add(repr(score))
             if passage_id not in seen:
                 seen.add(passage_id)
-                take(task.passages[passage_id])
+                digest.add(task.passages[passage_id])
     return digest.hexdigest()
 
 
@@ -222,7 +216,3 @@ def _checked(
                 hint="Run it in float32.",
             )
     return checked
-
-
-def _every_query(run: Run, task: RankingTask) -> Run:
-    return {query_id: run.get(query_id, {}) for query_id in task.candidates}

@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO, TextIOWrapper
@@ -45,6 +45,10 @@ class SavedRun:
     description: str
     notes: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
+
+    def for_queries(self, query_ids: Iterable[str]) -> Run:
+        """Returns the run with all of these queries, in order, without scores where it has none."""
+        return {query_id: self.run.get(query_id, {}) for query_id in query_ids}
 
 
 class UnusableRunError(Exception):

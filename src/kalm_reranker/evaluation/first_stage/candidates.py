@@ -1,6 +1,5 @@
 """The candidates of a collection: found once, the same for every ranker, kept for the next time."""
 
-import hashlib
 from collections.abc import Collection as Sized
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from kalm_reranker.evaluation.data.collection import Collection
 from kalm_reranker.evaluation.first_stage.first_stage_spec import FirstStageSpec
 from kalm_reranker.evaluation.first_stage.first_stages import first_stage
 from kalm_reranker.evaluation.saved_runs import SavedRun, UnusableRunError, load_run, save_run
+from kalm_reranker.evaluation.text_hash import TextHash
 from kalm_reranker.options import check_count
 from kalm_reranker.search.ranking import Run, ranked_ids
 
@@ -105,7 +105,7 @@ def find_candidates(
     saved, why = _load(folder, made_from)
     if saved is not None:
         return Candidates(
-            run=_every_query(saved.run, collection),
+            run=saved.for_queries(collection.queries),
             description=saved.description,
             notes=saved.notes,
             reused=True,
@@ -231,22 +231,15 @@ def _named(ids: Sized[str]) -> str:
     return f" ({few}{', ...' if len(ids) > 3 else ''})"
 
 
-def _every_query(run: Run, collection: Collection) -> Run:
-    return {query_id: run.get(query_id, {}) for query_id in collection.queries}
-
-
 def _collection_hash(collection: Collection) -> str:
     """Returns a hash of all that candidates depend on: texts by id, and pools."""
-    digest = hashlib.sha256()
+    digest = TextHash()
     for texts in (collection.passages, collection.queries):
-        digest.update(f"{len(texts)}\n".encode())
+        digest.add_count(len(texts))
         for key in sorted(texts):
-            for part in (key, texts[key]):
-                # The length before the text: no two collections make the same bytes.
-                raw = part.encode("utf-8", "surrogatepass")
-                digest.update(b"%d\n" % len(raw))
-                digest.update(raw)
-    digest.update(repr(collection.excludes_own_id).encode())
+            digest.add(key)
+            digest.add(texts[key])
+    digest.add(repr(collection.excludes_own_id))
     for query_id, pool in sorted((collection.pools or {}).items()):
-        digest.update(repr((query_id, pool)).encode("utf-8", "surrogatepass"))
+        digest.add(repr((query_id, pool)))
     return digest.hexdigest()
