@@ -4,8 +4,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -16,7 +15,6 @@ from kalm_reranker.progress import progress_bar
 
 if TYPE_CHECKING:  # importing these costs torch
     from kalm_reranker.evaluation.rankers.states import CandidateStates
-    from kalm_reranker.index.report import AddReport
     from kalm_reranker.reranker import KaLMReranker
 
 ScoreKind: TypeAlias = Literal["margin", "probability"]
@@ -148,9 +146,9 @@ class StoredScorer:
     def _opened(
         self, task: str, passages: Mapping[str, str], show_progress: bool | None
     ) -> "CandidateStates":
-        from kalm_reranker.evaluation.rankers.states import CandidateStates
+        from kalm_reranker.evaluation.rankers.states import CandidateStates, encoding_bar
 
-        with _encoding_bar(len(passages), show_progress) as on_progress:
+        with encoding_bar(len(passages), label="encode", show=show_progress) as on_progress:
             return CandidateStates(
                 self._task_folder(task),
                 self.reranker,
@@ -192,19 +190,6 @@ def _key(text: str) -> str:
         )
     # Lone surrogates have no UTF-8; the encoder's check, which comes later, tells of them.
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-@contextmanager
-def _encoding_bar(total: int, show: bool | None) -> Iterator["Callable[[AddReport], None]"]:
-    with progress_bar(total, label="encode", unit="passages", show=show) as on_progress:
-        done = 0
-
-        def tell(report: "AddReport") -> None:
-            nonlocal done
-            on_progress(report.num_passages - done)
-            done = report.num_passages
-
-        yield tell
 
 
 def loaded_scorer(

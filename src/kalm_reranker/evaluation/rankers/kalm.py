@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from kalm_reranker.checkpoints.settings import CascadeSettings
 from kalm_reranker.evaluation.rankers.base import RankingTask
-from kalm_reranker.evaluation.rankers.states import CandidateStates
+from kalm_reranker.evaluation.rankers.states import CandidateStates, encoding_bar
 from kalm_reranker.evaluation.results import RankerInfo
-from kalm_reranker.progress import progress_bar
 
 if TYPE_CHECKING:  # importing these costs torch
     from kalm_reranker.encoding.states import PassageStates
-    from kalm_reranker.index.report import AddReport
     from kalm_reranker.reranker import KaLMReranker
 
 
@@ -108,19 +106,8 @@ class KaLMModel:
             return
         self.close()
         wanted = {passage_id: task.passages[passage_id] for passage_id in task.candidate_ids}
-        with progress_bar(
-            len(wanted),
-            label=f"{task.dataset}: encode with {self.name}",
-            unit="passages",
-            show=self._show_progress,
-        ) as advance:
-            done = 0
-
-            def tell(report: "AddReport") -> None:
-                nonlocal done
-                advance(report.num_passages - done)
-                done = report.num_passages
-
+        label = f"{task.dataset}: encode with {self.name}"
+        with encoding_bar(len(wanted), label=label, show=self._show_progress) as tell:
             self._states = CandidateStates(
                 task.folder / self.folder_name,
                 self.reranker,

@@ -4,10 +4,12 @@ import logging
 import math
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kalm_reranker.errors import DamagedStoreError
+from kalm_reranker.progress import progress_bar
 
 if TYPE_CHECKING:  # importing these costs torch
     from kalm_reranker.encoding.states import PassageStates
@@ -117,6 +119,28 @@ class CandidateStates:
     def close(self) -> None:
         """Closes the store."""
         self._store.close()
+
+
+@contextmanager
+def encoding_bar(
+    total: int, *, label: str, show: bool | None
+) -> "Iterator[Callable[[AddReport], None]]":
+    """Yields what `CandidateStates` calls while it encodes; a progress bar of passages.
+
+    Args:
+        total: Passages, those that are encoded already among them.
+        label: What is being done.
+        show: See `progress_bar`.
+    """
+    with progress_bar(total, label=label, unit="passages", show=show) as advance:
+        done = 0
+
+        def tell(report: "AddReport") -> None:
+            nonlocal done
+            advance(report.num_passages - done)
+            done = report.num_passages
+
+        yield tell
 
 
 def base_ratio(folder: Path, ratios: Sequence[int]) -> int:
