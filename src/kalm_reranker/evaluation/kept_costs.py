@@ -43,7 +43,7 @@ def kept_costs(
             {"name": model.name, "ratios": model.ratios, "settings": model.settings}
             for model in line_up.models
         ],
-        **circumstances(line_up.num_threads),
+        **circumstances(),
     }
     made_from = json.loads(json.dumps(made_from))
     kept = _read(path, made_from)

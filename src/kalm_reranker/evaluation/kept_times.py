@@ -57,7 +57,7 @@ def kept_times(
                 "task": task_hash,
                 "queries": num_queries,
                 "rankers": settings,
-                **circumstances(line_up.num_threads),
+                **circumstances(),
             }
         )
     )

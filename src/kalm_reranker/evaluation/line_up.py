@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from kalm_reranker.errors import InvalidOptionError
 from kalm_reranker.evaluation.names import file_names
@@ -82,13 +81,6 @@ class LineUp:
     def kalm_rankers(self, model: KaLMModel) -> list[KaLMRanker]:
         """Returns the single passes of one of our models."""
         return [ranker for ranker in self._kalm if ranker.model is model]
-
-    @cached_property
-    def num_threads(self) -> int:
-        """Threads that PyTorch computes with."""
-        import torch
-
-        return torch.get_num_threads()
 
     def close(self) -> None:
         """Lets go of models and files."""

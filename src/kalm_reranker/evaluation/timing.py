@@ -46,12 +46,18 @@ def time_in_turns(
     return {name: values[1:] for name, values in seconds.items()}
 
 
-def circumstances(num_threads: int) -> dict[str, Any]:
+def circumstances() -> dict[str, Any]:
     """Returns what times depend on besides what is timed, as JSON holds it."""
     machine = this_machine()
-    names: tuple[Literal["cpu", "cores", "gpu", "torch", "kalm_reranker"], ...]
-    names = ("cpu", "cores", "gpu", "torch", "kalm_reranker")
-    return {"threads": num_threads, **{name: machine[name] for name in names}}
+    names: tuple[Literal["cpu", "cores", "torch_threads", "gpu", "torch", "kalm_reranker"], ...] = (
+        "cpu",
+        "cores",
+        "torch_threads",
+        "gpu",
+        "torch",
+        "kalm_reranker",
+    )
+    return {name: machine[name] for name in names}
 
 
 def median_ms(seconds: Sequence[float]) -> float | None:
