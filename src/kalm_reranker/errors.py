@@ -29,6 +29,16 @@ KalmRerankerError
 ├── NonFiniteScoreError (ArithmeticError)   NaN or infinite logits
 ├── OutOfMemoryError (MemoryError)      a single passage or pair, or all results, do not fit
 ├── EngineError (RuntimeError)          the chosen execution cannot run on this machine
+├── ServiceError                        work that a server does not do, or not now
+│   ├── OverloadedError                 its queue is full: later
+│   ├── NotReadyError                   it is still loading, or draining before it ends
+│   ├── DeadlineExceededError (TimeoutError)   the request's time is over
+│   ├── RequestCancelledError           nobody waits for the answer any more
+│   ├── RequestTooLargeError (ValueError)      more documents or bytes than it takes
+│   └── NoIndexError                    it was started without an index
+├── ClientError                         what a client of a server met
+│   ├── ServerUnreachableError (ConnectionError)   no answer at all
+│   └── ServerRefusedError              an answer with an error: status, code
 └── MissingExtraError (ImportError)     an optional dependency is not installed
 
 A message says what was wrong, the value got and the values allowed; `hint` says what to do next.
@@ -167,6 +177,70 @@ class OutOfMemoryError(KalmRerankerError, MemoryError):
 
 class EngineError(KalmRerankerError, RuntimeError):
     """The execution that was asked for cannot run here: no compiler, a failing kernel."""
+
+
+class ServiceError(KalmRerankerError):
+    """A server does not do what it was asked, or not now."""
+
+
+class OverloadedError(ServiceError):
+    """As many requests wait as may.
+
+    Args:
+        message: What is full.
+        hint: See `KalmRerankerError`.
+        retry_after_s: Seconds after which there should be room.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class NotReadyError(ServiceError):
+    """The model is still being loaded, or the server finishes its last requests."""
+
+
+class DeadlineExceededError(ServiceError, TimeoutError):
+    """The time a request may take was over before its work was done."""
+
+
+class RequestCancelledError(ServiceError):
+    """Whoever asked is gone; what had not started was not done."""
+
+
+class RequestTooLargeError(ServiceError, ValueError):
+    """A request has more documents, or more bytes, than the server takes at once."""
+
+
+class NoIndexError(ServiceError):
+    """Stored passages are asked for, but the server was started without an index."""
+
+
+class ClientError(KalmRerankerError):
+    """A request to a server failed."""
+
+
+class ServerUnreachableError(ClientError, ConnectionError):
+    """There was no answer: no server at the address, a lost connection, a time limit."""
+
+
+class ServerRefusedError(ClientError):
+    """The server answered with an error.
+
+    Args:
+        message: The server's own words.
+        hint: See `KalmRerankerError`.
+        status: HTTP status.
+        code: The server's name for the error; None where it gave none.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, status: int, code: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.code = code
 
 
 class MissingExtraError(KalmRerankerError, ImportError):
