@@ -296,6 +296,11 @@ class KaLMReranker:
         return None if cache is None else cache.stats()
 
     @property
+    def pipeline(self) -> Pipeline:
+        """The steps on their own, for servers and others who share them between requests."""
+        return self._pipeline
+
+    @property
     def config(self) -> ModelConfig:
         """Sizes of the model."""
         return self._pipeline.model.config
@@ -597,6 +602,10 @@ class KaLMReranker:
             self._remark(len(wanted.states), wanted.states.compression_ratio, chosen)
         margins = self._pipeline.score_requests(prompts, states, show_progress)
         return [[self._scored_pair(margin) for margin in one] for one in margins]
+
+    def scored_pair(self, margin: float) -> ScoredPair:
+        """Returns a margin with its score: P(yes), or what the calibration makes of it."""
+        return self._scored_pair(margin)
 
     def calibration_origin(
         self, instructions: Sequence[str], *, compression_ratio: RatioOption = UNSET

@@ -7,12 +7,13 @@ from itertools import accumulate
 
 import torch
 
-from kalm_reranker.encoding.passages import encode_passages
 from kalm_reranker.encoding.provenance import Provenance
 from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.tokenizer import RerankerTokenizer
+from kalm_reranker.encoding.windows import split_into_windows
 from kalm_reranker.engine.batches import PairIndex
 from kalm_reranker.engine.compiled import CompilerWatch
+from kalm_reranker.engine.compute import Compute, DirectCompute
 from kalm_reranker.engine.execution import ChosenEngine, make_forward
 from kalm_reranker.engine.prefix_cache import PrefixCache
 from kalm_reranker.engine.prompt import Prompt
@@ -56,8 +57,31 @@ class PipelineOptions:
         return 1 if self.deterministic else self.batch_size
 
 
+@dataclass(frozen=True, slots=True)
+class TokenizedPassage:
+    """A passage as the encoder reads it.
+
+    Attributes:
+        windows: Token ids of each window; mostly one.
+        truncated: Whether its text was cut.
+    """
+
+    windows: list[list[int]]
+    truncated: bool
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all windows."""
+        return sum(map(len, self.windows))
+
+
 class Pipeline:
     """A model and its tokenizer, ready to encode passages and to score queries against them.
+
+    Attributes:
+        compute: What runs the model; in the calling thread, unless it is replaced.
+        direct: What runs the model in the calling thread.
+        cache: Keys and values of passages that were scored before; None where none are kept.
 
     Args:
         model: The model.
@@ -80,13 +104,13 @@ class Pipeline:
         self._unrecorded = replace(
             _UNRECORDED, max_length=options.max_length, long_documents=options.long_documents
         )
-        self._watch = CompilerWatch(
+        watch = CompilerWatch(
             engine.name == "compiled", lambda: self.stats.add(compiled_in_requests=1)
         )
         self.cache = None
         if options.prefix_cache_bytes:
             self.cache = PrefixCache(model, options.prefix_cache_bytes)
-        self._scorer = PairScorer(
+        scorer = PairScorer(
             forward=make_forward(model, engine, tokenizer.yes_id, tokenizer.no_id),
             device=model.device,
             dtype=model.dtype,
@@ -94,6 +118,15 @@ class Pipeline:
             token_budget=options.token_budget,
             cache=self.cache,
         )
+        self.direct = DirectCompute(
+            model,
+            scorer,
+            watch,
+            max_items=options.max_items,
+            token_budget=options.token_budget,
+            on_split=lambda: self.stats.add(batches_split=1),
+        )
+        self.compute: Compute = self.direct
 
     def prompt(self, query: str, instruction: str) -> Prompt:
         """Returns the decoder input for a query.
@@ -150,52 +183,75 @@ class Pipeline:
         store_on: torch.device,
     ) -> PassageStates:
         """Returns the states of passages, in order, on the device `store_on`."""
-        options = self.options
-        windows, truncated = self._tokenized(texts)
-        passages = [ids for parts in windows for ids in parts]
-        with (
-            self._watch(),
-            progress_bar(
-                len(passages), label="encode", unit="passages", show=show_progress
-            ) as on_progress,
-        ):
-            slots = encode_passages(
-                self.model,
-                passages,
-                ratio,
-                max_items=options.max_items,
-                token_budget=options.token_budget,
-                store_on=store_on,
-                on_progress=on_progress,
-                on_split=self._count_split,
-            )
-        split = [len(parts) for parts in windows if len(parts) > 1]
+        is_kept = provenance is not self._unrecorded
+        return self.encode_tokenized(
+            self.tokenize(texts),
+            ratio,
+            provenance,
+            show_progress,
+            store_on=store_on,
+            identities=[object() for _ in texts] if is_kept else None,
+        )
+
+    def tokenize(
+        self, texts: Sequence[str], max_tokens: int | None = None
+    ) -> list[TokenizedPassage]:
+        """Returns what the encoder will read of passages; counts nothing.
+
+        Args:
+            texts: The passages.
+            max_tokens: Cut them at so many tokens of their own, if that is less than the limit.
+        """
+        limit, prefix = self.options.max_length, self.tokenizer.document_prefix
+        shorter = None if max_tokens is None else len(prefix) + max_tokens
+        if self.options.long_documents == "windows":
+            if shorter is None:
+                windows = self.tokenizer.encode_windows(texts, limit)
+                return [TokenizedPassage(parts, False) for parts in windows]
+            return [
+                TokenizedPassage(split_into_windows(ids, prefix, limit), truncated)
+                for ids, truncated in self.tokenizer.encode_documents(texts, shorter)
+            ]
+        tokenized = self.tokenizer.encode_documents(texts, min(limit, shorter or limit))
+        return [TokenizedPassage([ids], truncated) for ids, truncated in tokenized]
+
+    def encode_tokenized(
+        self,
+        passages: Sequence[TokenizedPassage],
+        ratio: int,
+        provenance: Provenance,
+        show_progress: bool | None = False,
+        *,
+        store_on: torch.device,
+        identities: Sequence[Hashable] | None = None,
+    ) -> PassageStates:
+        """Returns the states of passages that `tokenize` returned; see `PassageStates`."""
+        windows = [ids for passage in passages for ids in passage.windows]
+        with progress_bar(
+            len(windows), label="encode", unit="passages", show=show_progress
+        ) as on_progress:
+            slots = self.compute.encode(windows, ratio, store_on=store_on, on_progress=on_progress)
+        self._count_encoded(passages)
+        counts = [passage.num_tokens for passage in passages]
+        truncated = [passage.truncated for passage in passages]
+        return PassageStates(slots, counts, truncated, ratio, provenance, identities)
+
+    def _count_encoded(self, passages: Sequence[TokenizedPassage]) -> None:
+        num_truncated = sum(passage.truncated for passage in passages)
+        split = [len(passage.windows) for passage in passages if len(passage.windows) > 1]
         self.stats.add(
-            passages_encoded=len(texts),
-            passages_truncated=sum(truncated),
+            passages_encoded=len(passages),
+            passages_truncated=num_truncated,
             passages_split=len(split),
             windows_encoded=sum(split),
         )
-        counts = [sum(map(len, parts)) for parts in windows]
-        identities = None if provenance is self._unrecorded else [object() for _ in texts]
-        return PassageStates(slots, counts, truncated, ratio, provenance, identities)
-
-    def _tokenized(self, texts: Sequence[str]) -> tuple[list[list[list[int]]], list[bool]]:
-        """Returns the windows of each passage, mostly one, and whether it was cut."""
-        limit = self.options.max_length
-        if self.options.long_documents == "windows":
-            windows = self.tokenizer.encode_windows(texts, limit)
-            return windows, [False] * len(texts)
-        tokenized = self.tokenizer.encode_documents(texts, limit)
-        truncated = [text.truncated for text in tokenized]
-        if any(truncated):
+        if num_truncated:
             logger.info(
                 "%d of %d documents were cut at max_length=%d tokens",
-                sum(truncated),
-                len(texts),
-                limit,
+                num_truncated,
+                len(passages),
+                self.options.max_length,
             )
-        return [[text.ids] for text in tokenized], truncated
 
     def score_states(
         self,
@@ -240,19 +296,11 @@ class Pipeline:
         positions: Sequence[int] | None,
     ) -> list[float]:
         """As `score_states`, where every passage is one window."""
-        with (
-            self._watch(),
-            progress_bar(
-                len(pairs), label="score", unit="pairs", show=show_progress
-            ) as on_progress,
-        ):
-            return self._scorer.score(
-                prompts,
-                states,
-                pairs,
-                positions=positions,
-                on_progress=on_progress,
-                on_split=self._count_split,
+        with progress_bar(
+            len(pairs), label="score", unit="pairs", show=show_progress
+        ) as on_progress:
+            return self.compute.score(
+                prompts, states, pairs, positions=positions, on_progress=on_progress
             )
 
     def warm_up(self, num_candidates: int, num_queries: int, instruction: str, ratio: int) -> None:
@@ -263,28 +311,21 @@ class Pipeline:
             self._made_up_states([longest // (1 + index % 4) or 1 for index in range(8)], ratio),
             self._made_up_states([longest], ratio),
         ]
-        self._watch.warming_up = True
+        watch, device = self.direct.watch, self.model.device
+        watch.warming_up = True
         try:
-            with self._watch():
-                for tokens in (longest, 8):
-                    encode_passages(
-                        self.model,
-                        [[0] * tokens],
-                        ratio,
-                        max_items=1,
-                        token_budget=self.options.token_budget,
-                        store_on=self.model.device,
-                    )
-                for doubling in range(num_queries):
-                    words = "word " * min(6 << doubling, self.options.query_max_length)
-                    prompt, _ = self._tokenized_prompt(words, instruction)
-                    # Without the cache as well: passages that come as text have no identity.
-                    for kind in (prompt, Prompt(prompt.ids)):
-                        for states in made:
-                            pairs = [(0, index) for index in range(len(states))]
-                            self._scorer.score([kind], states, pairs)
+            for tokens in (longest, 8):
+                self.compute.encode([[0] * tokens], ratio, store_on=device)
+            for doubling in range(num_queries):
+                words = "word " * min(6 << doubling, self.options.query_max_length)
+                prompt, _ = self._tokenized_prompt(words, instruction)
+                # Without the cache as well: passages that come as text have no identity.
+                for kind in (prompt, Prompt(prompt.ids)):
+                    for states in made:
+                        pairs = [(0, index) for index in range(len(states))]
+                        self.compute.score([kind], states, pairs)
         finally:
-            self._watch.warming_up = False
+            watch.warming_up = False
             if self.cache is not None:
                 for states in made:
                     self.cache.forget([(name, ratio) for name in states.identities or ()])
@@ -297,9 +338,6 @@ class Pipeline:
         slots = torch.randn(rows, width, generator=generator).to(self.model.dtype)
         uncut, names = [False] * len(lengths), [object() for _ in lengths]
         return PassageStates(slots, lengths, uncut, ratio, self._unrecorded, names)
-
-    def _count_split(self) -> None:
-        self.stats.add(batches_split=1)
 
     def score_requests(
         self,
