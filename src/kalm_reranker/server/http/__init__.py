@@ -1,0 +1,1 @@
+"""What stands between the socket and the endpoints: plain ASGI, for every request alike."""
