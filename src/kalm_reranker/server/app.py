@@ -8,8 +8,9 @@ metrics. `app.state` also has each under its own name. A request's own state: `r
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -27,7 +28,7 @@ from kalm_reranker.server.http.request_scope import RequestScope
 from kalm_reranker.server.lifecycle import Lifecycle
 from kalm_reranker.server.metrics import ServerMetrics
 from kalm_reranker.server.request_errors import InvalidRequestError, RefusedRequestError
-from kalm_reranker.server.routes import routers
+from kalm_reranker.server.routes import health, routers
 from kalm_reranker.server.settings import ServerSettings
 from kalm_reranker.server.state import AppState
 
@@ -73,8 +74,11 @@ def build_app(settings: ServerSettings, lifecycle: Lifecycle) -> FastAPI:
     app.state.lifecycle = lifecycle
     app.state.admission = admission
     app.state.metrics = numbers
-    for router in routers():
-        app.include_router(router)
+    app.include_router(health.router)
+    # Said in the OpenAPI document; what enforces it is the middleware, for unknown paths as well.
+    keys = [Depends(HTTPBearer(auto_error=False))] if settings.api_keys else []
+    for router in routers(settings):
+        app.include_router(router, dependencies=keys)
     if settings.docs:
         add_docs(app)
     return app

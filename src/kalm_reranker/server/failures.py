@@ -152,7 +152,7 @@ def failure_response(
     message = failure.message
     if failure.logged and request_id is not None:
         message = f"{message} (request {request_id})"
-    status, body = _render(failure, message, shape)
+    status, body = render(failure, shape, message)
     return Response(
         json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
         status_code=status,
@@ -167,7 +167,11 @@ def log_failure(failure: Failure, error: BaseException, request_id: str) -> None
         logger.error("request %s failed", request_id, exc_info=error)
 
 
-def _render(failure: Failure, message: str, shape: ShapeName) -> tuple[int, dict[str, Any]]:
+def render(
+    failure: Failure, shape: ShapeName, message: str | None = None
+) -> tuple[int, dict[str, Any]]:
+    """Returns status and JSON of a failure; `message` replaces its own."""
+    message = message or failure.message
     if shape == "tei":
         kind = _TEI_TYPES.get(failure.status, "validation")
         status = 422 if failure.status == 400 else failure.status

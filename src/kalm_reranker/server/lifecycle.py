@@ -124,6 +124,9 @@ class Lifecycle:
 
     def _end_loading(self, service: Answering | None, error: Exception | None) -> None:
         self.loading_s = time.monotonic() - self.started
+        if self._state == "stopped" and service is not None:  # nobody else will close it
+            service.close()
+            return
         self._service = service
         self.error = error
         if self._state == "loading":

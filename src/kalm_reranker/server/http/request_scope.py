@@ -45,6 +45,9 @@ class RequestScope:
         state = scope.setdefault("state", {})
         request_id = state["request_id"] = _request_id(Headers(scope=scope))
         status: int | None = None
+        # Who asks before sending a body, and is refused, may send it or another request next;
+        # nobody can tell them apart.
+        asks_first = "expect" in Headers(scope=scope)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -53,8 +56,9 @@ class RequestScope:
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
                 headers["x-content-type-options"] = "nosniff"
-                if self._shared.lifecycle.state == "draining":
-                    headers["connection"] = "close"  # the next one goes to another server
+                is_last = self._shared.lifecycle.state == "draining"
+                if is_last or (asks_first and message["status"] >= 400):
+                    headers["connection"] = "close"
             await send(message)
 
         try:
