@@ -21,6 +21,7 @@ from kalm_reranker.cli.index import app as index_app
 from kalm_reranker.cli.models import models
 from kalm_reranker.cli.rerank import rerank
 from kalm_reranker.cli.search import search
+from kalm_reranker.cli.serve import serve
 from kalm_reranker.errors import KalmRerankerError
 
 _EXIT_ERROR = 1
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command()(rerank)
 app.add_typer(index_app)
 app.command()(search)
+app.command()(serve)
 app.command()(models)
 app.command()(demo)
 app.command()(bench)
