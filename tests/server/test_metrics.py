@@ -237,7 +237,7 @@ def test_an_endpoint_is_its_template_whatever_the_path_was():
     app = FastAPI()
     router = APIRouter()
 
-    @router.get("/v1/passages/{id}")
+    @router.get("/v1/passages/{id:path}")
     async def passage(id: str):
         return id
 

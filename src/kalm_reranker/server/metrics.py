@@ -171,5 +171,7 @@ def route_template(scope: Mapping[str, Any]) -> str:
     Args:
         scope: The ASGI scope, after routing.
     """
-    path = getattr(scope.get("route"), "path", None)
+    route = scope.get("route")
+    # FastAPI's routes have one without converters: {id}, where `path` says {id:path}.
+    path = getattr(route, "path_format", None) or getattr(route, "path", None)
     return path if isinstance(path, str) else OTHER

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
+from kalm_reranker.server.failure_models import failure_responses
 from kalm_reranker.server.metrics import ServerMetrics
 
 router = APIRouter()
@@ -16,7 +17,8 @@ router = APIRouter()
         200: {
             "description": "Counters, gauges and histograms; docs/serving.md explains them.",
             "content": {"text/plain": {"schema": {"type": "string"}}},
-        }
+        },
+        **failure_responses(401, 403, 500),
     },
 )
 async def metrics(request: Request) -> Response:
