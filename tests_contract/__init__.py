@@ -1,0 +1,1 @@
+"""Real clients, unmodified, against a live server; `scripts/test-clients` runs them."""

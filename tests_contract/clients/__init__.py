@@ -1,0 +1,1 @@
+"""The clients, a file per library; `environments.py` says which install together."""
