@@ -46,6 +46,7 @@ class RerankAnswer(Sequence[RerankedDocument]):
     Attributes:
         results: Best first.
         truncated: Indices of documents of which the server did not read the end, ascending.
+        query_truncated: Whether the server did not read the query's end.
         warnings: What else is to be known, in words.
         model: The model's name.
         total_tokens: That were read.
@@ -55,6 +56,7 @@ class RerankAnswer(Sequence[RerankedDocument]):
 
     results: tuple[RerankedDocument, ...]
     truncated: tuple[int, ...]
+    query_truncated: bool
     warnings: tuple[str, ...]
     model: str
     total_tokens: int
@@ -83,6 +85,7 @@ class ScoreAnswer(Sequence[ScoredPair]):
     Attributes:
         pairs: In the order of the call.
         truncated: Indices of pairs of whose document the server did not read the end, ascending.
+        query_truncated: Whether it did not read the end of some query.
         warnings: What else is to be known, in words.
         model: The model's name.
         total_tokens: That were read.
@@ -91,6 +94,7 @@ class ScoreAnswer(Sequence[ScoredPair]):
 
     pairs: tuple[ScoredPair, ...]
     truncated: tuple[int, ...]
+    query_truncated: bool
     warnings: tuple[str, ...]
     model: str
     total_tokens: int
@@ -144,9 +148,12 @@ class SearchHit:
         margin: yes logit - no logit.
         text: The text; None where it was not asked for, or the index keeps none.
         metadata: As it was added; empty where there is none.
+        compression_ratio: Tokens per state at which it was scored last.
         first_stage_score: Its score in the first stage; None where that gives none.
         first_stage_rank: Its rank in the first stage, from 1.
         truncated: Whether the text was cut when it was encoded.
+        blended: What results are ordered by where a blend was asked for; None where it was not.
+        raw_score: P(yes) where `score` is calibrated; None where it is not.
     """
 
     id: str
@@ -155,9 +162,12 @@ class SearchHit:
     margin: float
     text: str | None
     metadata: Mapping[str, Any]
+    compression_ratio: int
     first_stage_score: float | None
-    first_stage_rank: int | None
+    first_stage_rank: int
     truncated: bool
+    blended: float | None
+    raw_score: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +176,7 @@ class SearchAnswer(Sequence[SearchHit]):
 
     Attributes:
         results: Best first.
+        num_candidates: Passages that were scored.
         stages: Each step of the search as the server gave it: its name, milliseconds and counts.
         warnings: What else is to be known, in words.
         model: The model's name.
@@ -173,6 +184,7 @@ class SearchAnswer(Sequence[SearchHit]):
     """
 
     results: tuple[SearchHit, ...]
+    num_candidates: int
     stages: tuple[Mapping[str, Any], ...]
     warnings: tuple[str, ...]
     model: str

@@ -180,7 +180,11 @@ class AsyncKaLMClient:
 
     async def get(self, passage_id: str) -> StoredPassage:
         """As `KaLMClient.get`."""
-        return await self._take(passage_calls.get(self._exchange, passage_id))
+        return (await self._take(passage_calls.get_many(self._exchange, [passage_id])))[0]
+
+    async def get_many(self, ids: Iterable[str]) -> list[StoredPassage]:
+        """As `KaLMClient.get_many`."""
+        return await self._take(passage_calls.get_many(self._exchange, ids))
 
     async def search(
         self,

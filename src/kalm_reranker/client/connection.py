@@ -12,6 +12,8 @@ from kalm_reranker.options import whole_number
 
 API_KEY_VARIABLE = "KALM_API_KEY"
 
+_LARGEST_PORT = 65_535
+
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
@@ -81,7 +83,7 @@ def _checked_url(base_url: str) -> str:
         raise InvalidOptionError(
             "base_url must hold no user and no password.", hint="Give the key as api_key."
         )
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > _LARGEST_PORT:
         raise InvalidOptionError(f"{allowed}; got {shown(base_url)}.")
     if url.query or url.fragment:
         raise InvalidOptionError(f"{allowed}, without ? and #; got {shown(base_url)}.")

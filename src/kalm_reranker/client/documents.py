@@ -16,7 +16,7 @@ class StoredPassage:
 
     Args:
         id: Its name.
-        text: Where it was asked for, and the index keeps texts.
+        text: From `get`: the text, empty where the index keeps none.
         metadata: As it was added; None where there is none.
     """
 

@@ -8,7 +8,7 @@ from kalm_reranker.client.bodies import as_json, body_of, given, ratio_on_wire
 from kalm_reranker.client.documents import Document, checked_document, document_on_wire
 from kalm_reranker.client.exchange import Exchange, Part
 from kalm_reranker.client.reading import Answer
-from kalm_reranker.client.remarks import distinct, log_remarks
+from kalm_reranker.client.remarks import distinct, log_remarks, remarks_of
 from kalm_reranker.client.steps import Call, Steps
 from kalm_reranker.encoding.texts import check_query, check_text
 from kalm_reranker.errors import InvalidPairError
@@ -28,7 +28,7 @@ def predict(
 ) -> Steps[list[ScoredPair]]:
     """Returns scores as `KaLMReranker.predict` gives them; logs what the server warned of."""
     answer = yield from score_pairs(exchange, pairs, instruction, compression_ratio)
-    log_remarks("predict", answer.truncated, answer.warnings)
+    log_remarks("predict", answer.warnings)
     return list(answer)
 
 
@@ -64,6 +64,7 @@ def score_pairs(
     return ScoreAnswer(
         pairs=tuple(pair for part in parts for pair in part),
         truncated=tuple(index for part in parts for index in part.truncated),
+        query_truncated=any(part.query_truncated for part in parts),
         warnings=distinct(text for part in parts for text in part.warnings),
         model=parts[0].model if parts else "",
         total_tokens=sum(part.total_tokens for part in parts),
@@ -92,7 +93,8 @@ def _read(answer: Answer, part: Part) -> ScoreAnswer:
     return ScoreAnswer(
         pairs=tuple(ScoredPair(item.number("score"), item.number("margin")) for item in results),
         truncated=tuple(part.start + index for index in sorted(meta.counts("truncated"))),
-        warnings=meta.texts("warnings"),
+        query_truncated=meta.values.get("query_truncated") is True,
+        warnings=remarks_of(answer, part.start),
         model=answer.text("model"),
         total_tokens=answer.object("usage").count("total_tokens"),
         request_ids=(answer.text("id"),),

@@ -3,16 +3,17 @@
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol, TypeAlias
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from kalm_reranker.client.answers import AddAnswer
 from kalm_reranker.client.bodies import as_json, body_of
 from kalm_reranker.client.documents import StoredPassage, checked_id
 from kalm_reranker.client.exchange import Exchange, Part
-from kalm_reranker.client.remarks import distinct, log_remarks
+from kalm_reranker.client.reading import Answer
+from kalm_reranker.client.remarks import distinct, log_remarks, remarks_of
 from kalm_reranker.client.steps import Call, Steps
 from kalm_reranker.encoding.texts import check_text
-from kalm_reranker.errors import TextTypeError, shown
+from kalm_reranker.errors import ClientError, TextTypeError, shown
 
 _PATH = "/v1/passages"
 # So many are taken from what may be a generator, checked, and sent in as few requests as possible.
@@ -64,30 +65,42 @@ def add(exchange: Exchange, passages: Iterable[PassageToAdd]) -> Steps[AddAnswer
         truncated=sum(one.truncated for one in answers),
         warnings=distinct(text for one in answers for text in one.warnings),
     )
-    log_remarks("add", (), total.warnings)
+    log_remarks("add", total.warnings)
     return total
 
 
 def delete(exchange: Exchange, ids: str | Iterable[str], *, missing_ok: bool) -> Steps[int]:
     """Deletes passages, and returns how many there were."""
-    given = [ids] if isinstance(ids, str) else list(ids)
-    names = [checked_id(name, f"ids[{index}]") for index, name in enumerate(given)]
     count = 0
-    for query in _queries(names, missing_ok):
+    for query in _queries(_checked_ids(ids), [("missing_ok", "true")] if missing_ok else []):
         # A second try would find nothing any more, and could not tell that from a wrong id.
         call = Call(method="DELETE", path=f"{_PATH}?{query}", repeatable=missing_ok)
         count += (yield from exchange.ask(call)).count("deleted")
     return count
 
 
-def get(exchange: Exchange, passage_id: str) -> Steps[StoredPassage]:
-    """Returns a passage."""
-    name = checked_id(passage_id, "passage_id")
-    answer = yield from exchange.ask(Call(method="GET", path=f"{_PATH}/{quote(name, safe='')}"))
-    metadata = answer.object("metadata").values
-    return StoredPassage(
-        answer.text("id"), answer.text("text") if "text" in answer else None, metadata or None
-    )
+def get_many(exchange: Exchange, ids: str | Iterable[str]) -> Steps[list[StoredPassage]]:
+    """Returns a passage for each id, in their order."""
+    names = _checked_ids(ids)
+    found: dict[str, StoredPassage] = {}
+    # By query, since no id can be mistaken for a part of the path there.
+    for query in _queries(list(dict.fromkeys(names)), []):
+        answer = yield from exchange.ask(Call(method="GET", path=f"{_PATH}?{query}"))
+        found |= {item.text("id"): _stored(item) for item in answer.objects("data")}
+    missing = [name for name in names if name not in found]
+    if missing:  # no `kalm serve` leaves one out
+        raise ClientError(f"The answer to GET {_PATH} lacks the passage {shown(missing[0])}.")
+    return [found[name] for name in names]
+
+
+def _stored(item: Answer) -> StoredPassage:
+    metadata = item.object("metadata").values
+    return StoredPassage(item.text("id"), item.text("text"), metadata or None)
+
+
+def _checked_ids(ids: str | Iterable[str]) -> list[str]:
+    given = [ids] if isinstance(ids, str) else list(ids)
+    return [checked_id(name, f"ids[{index}]") for index, name in enumerate(given)]
 
 
 def _add_block(exchange: Exchange, items: list[bytes]) -> Steps[list[AddAnswer]]:
@@ -100,7 +113,7 @@ def _add_block(exchange: Exchange, items: list[bytes]) -> Steps[list[AddAnswer]]
             metadata_updated=answer.count("metadata_updated"),
             unchanged=answer.count("unchanged"),
             truncated=answer.count("truncated"),
-            warnings=answer.object("meta").texts("warnings"),
+            warnings=remarks_of(answer, 0),
         )
 
     return (yield from exchange.in_parts(items, 0, send))
@@ -123,9 +136,8 @@ def _passage_as_json(passage: object, what: str) -> bytes:
     return as_json(values if metadata is None else {**values, "metadata": metadata})
 
 
-def _queries(names: list[str], missing_ok: bool) -> Iterator[str]:
-    """Yields ids as queries of URLs, each short enough."""
-    more = [("missing_ok", "true")] if missing_ok else []
+def _queries(names: list[str], more: list[tuple[str, str]]) -> Iterator[str]:
+    """Yields ids as queries of URLs, each short enough, and each with what else it says."""
     part: list[tuple[str, str]] = []
     size = 0
     for name in names:

@@ -13,7 +13,7 @@ from kalm_reranker.client.documents import (
 )
 from kalm_reranker.client.exchange import Exchange, Part
 from kalm_reranker.client.reading import Answer
-from kalm_reranker.client.remarks import distinct, log_remarks
+from kalm_reranker.client.remarks import distinct, log_remarks, remarks_of
 from kalm_reranker.client.steps import Call, Steps
 from kalm_reranker.encoding.texts import check_query, check_text
 from kalm_reranker.options import RatioOption, check_count
@@ -48,7 +48,7 @@ def rank(
 ) -> Steps[list[RankedDocument]]:
     """Returns a ranking as `KaLMReranker.rank` gives it; logs what the server warned of."""
     answer = yield from rerank(exchange, query, documents, options)
-    log_remarks("rank", answer.truncated, answer.warnings)
+    log_remarks("rank", answer.warnings)
     return [_ranked(one, return_margin, options.return_documents) for one in answer]
 
 
@@ -98,7 +98,7 @@ def _read(answer: Answer, part: Part, texts: Sequence[str | StoredPassage]) -> R
                 index=part.start + index,
                 score=item.number("score"),
                 margin=item.number("margin"),
-                raw_score=item.number("raw_score") if "raw_score" in item else None,
+                raw_score=item.optional_number("raw_score"),
                 text=text,
             )
         )
@@ -106,7 +106,8 @@ def _read(answer: Answer, part: Part, texts: Sequence[str | StoredPassage]) -> R
     return RerankAnswer(
         results=tuple(results),
         truncated=tuple(part.start + index for index in meta.counts("truncated")),
-        warnings=meta.texts("warnings"),
+        query_truncated=meta.values.get("query_truncated") is True,
+        warnings=remarks_of(answer, part.start),
         model=answer.text("model"),
         total_tokens=answer.object("usage").count("total_tokens"),
         request_ids=(answer.text("id"),),
@@ -122,6 +123,7 @@ def _joined(parts: Sequence[RerankAnswer], top_k: int | None) -> RerankAnswer:
     return RerankAnswer(
         results=tuple(results),
         truncated=tuple(sorted(index for part in parts for index in part.truncated)),
+        query_truncated=any(part.query_truncated for part in parts),
         warnings=distinct(text for part in parts for text in part.warnings),
         model=parts[0].model if parts else "",
         total_tokens=sum(part.total_tokens for part in parts),

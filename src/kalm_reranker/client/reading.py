@@ -35,6 +35,10 @@ class Answer:
             raise self.error(name, "a finite number")
         return float(value)
 
+    def optional_number(self, name: str) -> float | None:
+        """Returns a finite number; None, if there is none."""
+        return self.number(name) if name in self else None
+
     def count(self, name: str) -> int:
         """Returns a whole number, 0 or more."""
         value = self.values.get(name)

@@ -11,6 +11,9 @@ from kalm_reranker.errors import ServerRefusedError
 
 _MOST_WORDS = 500  # characters of a message that is shown
 
+# Our server's name for a path that it does not have; others have none.
+_NO_SUCH_PATH = (None, "no_path")
+
 _HINTS = {
     401: f"Give the server's API key as api_key, or in the environment as {API_KEY_VARIABLE}.",
     413: "GET /info says how much the server takes; its operator can raise it.",
@@ -57,7 +60,7 @@ def refusal(reply: Reply, call: Call, request_id: str, tries: int) -> ServerRefu
 def _hint(reply: Reply, code: str | None) -> str | None:
     if 300 <= reply.status < 400:
         return f"The address moved: base_url should lead to {reply.headers.get('location')!r}."
-    if reply.status in (404, 405) and code is None:
+    if reply.status in (404, 405) and code in _NO_SUCH_PATH:
         return _NOT_OURS
     return _HINTS.get(reply.status)
 

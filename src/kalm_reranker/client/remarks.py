@@ -1,11 +1,25 @@
 """What a server says besides the scores: texts it cut, and warnings."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+
+from kalm_reranker.client.reading import Answer
 
 logger = logging.getLogger(__name__)
 
-_MOST_NAMED = 10
+
+def remarks_of(answer: Answer, start: int) -> tuple[str, ...]:
+    """Returns the warnings of an answer.
+
+    Args:
+        answer: The answer.
+        start: Where the items of its request begin in the caller's list: the server counts from
+            the request's own first.
+    """
+    warnings = answer.object("meta").texts("warnings")
+    if not start:
+        return warnings
+    return tuple(f"(counting from item {start:,}) {warning}" for warning in warnings)
 
 
 def distinct(warnings: Iterable[str]) -> tuple[str, ...]:
@@ -13,23 +27,7 @@ def distinct(warnings: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(warnings))
 
 
-def log_remarks(call: str, truncated: Sequence[int], warnings: Sequence[str]) -> None:
-    """Logs what the caller of a call that returns scores alone would otherwise not learn.
-
-    Args:
-        call: Its name.
-        truncated: Indices of what was cut.
-        warnings: In words.
-    """
-    if truncated:
-        named = ", ".join(map(str, truncated[:_MOST_NAMED]))
-        more = ", ..." if len(truncated) > _MOST_NAMED else ""
-        logger.warning(
-            "%s: of %d documents the server did not read the end (%s%s)",
-            call,
-            len(truncated),
-            named,
-            more,
-        )
+def log_remarks(call: str, warnings: Iterable[str]) -> None:
+    """Logs what the caller of a call that returns scores alone would otherwise not learn."""
     for warning in warnings:
         logger.warning("%s: the server says: %s", call, warning)

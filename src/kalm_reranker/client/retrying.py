@@ -34,7 +34,8 @@ def pause_s(tries: int, retry_after_s: float | None, jitter: float) -> float:
     """
     if retry_after_s is not None:
         return retry_after_s * (1 + _SPREAD * jitter)
-    return jitter * min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** (tries - 1))
+    doublings = min(tries - 1, 10)  # of more, the power would overflow
+    return jitter * min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2.0**doublings)
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:

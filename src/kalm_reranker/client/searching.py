@@ -8,6 +8,7 @@ from kalm_reranker.client.answers import SearchAnswer, SearchHit
 from kalm_reranker.client.bodies import as_json, given, ratio_on_wire
 from kalm_reranker.client.exchange import Exchange
 from kalm_reranker.client.reading import Answer
+from kalm_reranker.client.remarks import remarks_of
 from kalm_reranker.client.steps import Call, Steps
 from kalm_reranker.encoding.texts import check_query, check_text
 from kalm_reranker.options import RatioOption, check_count
@@ -37,7 +38,11 @@ def search(exchange: Exchange, query: str, options: SearchOptions) -> Steps[Sear
         {
             "query": check_query(query),
             "top_k": check_count(options.top_k, "top_k"),
-            "candidates": options.candidates and check_count(options.candidates, "candidates"),
+            "candidates": (
+                None
+                if options.candidates is None
+                else check_count(options.candidates, "candidates")
+            ),
             "instruction": options.instruction,
             "first_stage": options.first_stage,
             "compression_ratio": ratio_on_wire(options.compression_ratio),
@@ -50,8 +55,9 @@ def search(exchange: Exchange, query: str, options: SearchOptions) -> Steps[Sear
     answer = yield from exchange.ask(Call(method="POST", path=_PATH, body=as_json(body)))
     return SearchAnswer(
         results=tuple(_hit(item) for item in answer.objects("results")),
+        num_candidates=answer.count("num_candidates"),
         stages=tuple(stage.values for stage in answer.objects("stages")),
-        warnings=answer.object("meta").texts("warnings"),
+        warnings=remarks_of(answer, 0),
         model=answer.text("model"),
         request_id=answer.text("id"),
     )
@@ -66,9 +72,10 @@ def _hit(item: Answer) -> SearchHit:
         margin=item.number("margin"),
         text=document.text("text") if "text" in document else None,
         metadata=item.object("metadata").values,
-        first_stage_score=(
-            item.number("first_stage_score") if "first_stage_score" in item else None
-        ),
-        first_stage_rank=item.count("first_stage_rank") if "first_stage_rank" in item else None,
+        compression_ratio=item.count("compression_ratio"),
+        first_stage_score=item.optional_number("first_stage_score"),
+        first_stage_rank=item.count("first_stage_rank"),
         truncated=item.values.get("truncated") is True,
+        blended=item.optional_number("blended"),
+        raw_score=item.optional_number("raw_score"),
     )

@@ -246,7 +246,11 @@ class KaLMClient:
 
     def get(self, passage_id: str) -> StoredPassage:
         """Returns a passage of the server's index, with text and metadata."""
-        return self._take(passage_calls.get(self._exchange, passage_id))
+        return (self._take(passage_calls.get_many(self._exchange, [passage_id])))[0]
+
+    def get_many(self, ids: Iterable[str]) -> list[StoredPassage]:
+        """Returns a passage of the server's index for each id, in their order."""
+        return self._take(passage_calls.get_many(self._exchange, ids))
 
     def search(
         self,
