@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from kalm_reranker.server.settings import ServerSettings
 
 _ACCESS = "Who may use it"
+_SWITCHES = "Switches"  # apart: their second names would leave no room for the others'
 _MODULES = ("fastapi", "uvicorn", "prometheus_client", "swagger_ui_bundle")
 
 
@@ -98,7 +99,9 @@ def serve(
     deterministic: Annotated[
         bool,
         typer.Option(
-            "--deterministic", help="Score each pair alone: the same bits whatever else is asked."
+            "--deterministic",
+            help="Score each pair alone: the same bits whatever else is asked.",
+            rich_help_panel=_SWITCHES,
         ),
     ] = False,
     special_tokens: Annotated[
@@ -124,7 +127,11 @@ def serve(
     ] = 256 * 2**20,
     warm_up: Annotated[
         bool,
-        typer.Option("--warm-up/--no-warm-up", help="Run made-up requests before the first one."),
+        typer.Option(
+            "--warm-up/--no-warm-up",
+            help="Run made-up requests before the first one.",
+            rich_help_panel=_SWITCHES,
+        ),
     ] = True,
     max_documents: MaxDocumentsOption = 1_000,
     max_body_bytes: MaxBodyBytesOption = 16 * 2**20,
@@ -169,13 +176,13 @@ def serve(
     read_only: Annotated[
         bool,
         typer.Option(
-            "--read-only", help="Neither add nor delete passages.", rich_help_panel=_ACCESS
+            "--read-only", help="Neither add nor delete passages.", rich_help_panel=_SWITCHES
         ),
     ] = False,
     docs: Annotated[
         bool,
         typer.Option(
-            "--docs/--no-docs", help="Serve /docs and /openapi.json.", rich_help_panel=_ACCESS
+            "--docs/--no-docs", help="Serve /docs and /openapi.json.", rich_help_panel=_SWITCHES
         ),
     ] = True,
     root_path: Annotated[
@@ -189,7 +196,11 @@ def serve(
     ] = "",
     log_requests: Annotated[
         bool,
-        typer.Option("--log-requests/--no-log-requests", help="A line on stderr for each request."),
+        typer.Option(
+            "--log-requests/--no-log-requests",
+            help="A line on stderr for each request.",
+            rich_help_panel=_SWITCHES,
+        ),
     ] = True,
 ) -> None:
     """Answer rerank requests over HTTP, in the shapes of the clients there are.

@@ -22,9 +22,9 @@ MAX_VALUES = 200_000  # about 25 MB as Python objects, whatever they are
 _MAX_DIGITS = 400  # more than any float's exact decimal form of sensible size has
 
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
-# A string as a whole (possessive: an unfinished one is not tried again from each of its escapes),
-# or what opens, closes or continues a container.
-_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{\]},]', re.DOTALL)
+# A string as a whole, or what opens, closes or continues a container. A string that never ends is
+# taken whole as well, or the search would begin again at each of its escaped quotes.
+_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{\]},]', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
