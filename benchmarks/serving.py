@@ -12,6 +12,7 @@
 | `mixed` | all sizes and shapes from `--clients` clients; all margins against `KaLMReranker`'s |
 | `stored` | 100 passages of an index by id, as texts, and by search |
 | `overload` | more clients than `--pending` requests |
+| `abandoned` | `--clients` large requests whose clients leave: memory, and what comes next |
 
 The server is a process of its own, with the machine's defaults; the clients are all in this one,
 and what they cost is in the column of their cores. Variants take turns.
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from report import Report, positive, tell
+from serving_abandoned import abandoned
 from serving_equality import differences, own_spread
 from serving_load import offer
 from serving_overload import overload
@@ -34,7 +36,7 @@ from serving_throughput import beside_large_requests, new_documents, repeated_do
 
 from kalm_reranker import KaLMReranker
 
-PARTS = ("small", "repeated", "large", "mixed", "stored", "overload")
+PARTS = ("small", "repeated", "large", "mixed", "stored", "overload", "abandoned")
 DTYPES = ("bfloat16", "float32")
 # What is wanted.
 MIN_SPEEDUP = 1.5
@@ -66,6 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
         results["stored"] = _stored(options, report)
     if "overload" in options.parts:
         results["overload"] = _overload(common, texts, options, report)
+    if "abandoned" in options.parts:
+        results["abandoned"] = _abandoned(common, texts, options, report)
     report.finish(results)
 
 
@@ -144,6 +148,7 @@ def _stored(options: argparse.Namespace, report: Report) -> dict[str, Any]:
         model=options.model,
         queries=options.queries,
         candidates=options.candidates,
+        passages=options.passages,
         seed=options.seed,
     )
     report.table(
@@ -179,6 +184,20 @@ def _overload(
     return found
 
 
+def _abandoned(
+    common: Sequence[str], texts: Texts, options: argparse.Namespace, report: Report
+) -> dict[str, Any]:
+    tell("abandoned")
+    found = abandoned(common, texts, clients=options.clients, seconds=options.round_seconds)
+    report.table(
+        f"small requests, before and after {found['clients']} large ones that were left; these "
+        f"held up to {found['held_peak_mb']:,.0f} MB, the first small one after them took "
+        f"{found['first_ms']:.0f} ms",
+        *table({name: found[name] for name in ("before", "after")}),
+    )
+    return found
+
+
 _ON_ONE_SERVER = {"small": _small, "repeated": _repeated, "large": _large}
 _MARGINS = ("margin_max", "margin_p99", "margin_mean")
 
@@ -202,6 +221,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--spread-pairs", type=positive, default=300)
     parser.add_argument("--queries", type=positive, default=20, help="of the stored passages")
     parser.add_argument("--candidates", type=positive, default=100)
+    parser.add_argument("--passages", type=positive, help="of the index; all of the demo's")
     parser.add_argument("--pending", type=positive, default=8, help="limit of the overloaded one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(

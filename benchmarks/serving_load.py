@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from report import percentile
 from serving_client import Answer, Connection, Request
 from serving_server import Server, own_usage
 
 _PAUSE_S = 0.02  # of a client that was refused, however long it should have waited
+_HEAD_START_S = 0.3  # of what runs beside
+_LOOK_S = 0.25  # between looks at the server's memory
 FAILED = 0  # status of a request without an answer
 
 
@@ -35,6 +38,7 @@ class Load:
         server_cpu_s: Processor time of the server meanwhile.
         client_cpu_s: That of the clients, all in this process.
         server_rss_bytes: Memory of the server afterwards.
+        server_peak_bytes: The most that was seen, looking a few times a second.
     """
 
     wall_s: float = 0.0
@@ -42,6 +46,7 @@ class Load:
     server_cpu_s: float = 0.0
     client_cpu_s: float = 0.0
     server_rss_bytes: int = 0
+    server_peak_bytes: int = 0
 
     def with_status(self, status: int) -> list[Exchange]:
         """Returns the exchanges that ended so."""
@@ -64,6 +69,7 @@ class Load:
             **{f"p{percent}_ms": 1e3 * percentile(seconds, percent) for percent in (50, 95, 99)},
             "server_cores": self.server_cpu_s / self.wall_s,
             "client_cores": self.client_cpu_s / self.wall_s,
+            "server_peak_mb": self.server_peak_bytes / 1e6,
             "server_rss_mb": self.server_rss_bytes / 1e6,
         }
 
@@ -76,6 +82,7 @@ def offer(
     seconds: float,
     beside: Callable[[], Request] | None = None,
     keep_answers: bool = False,
+    leave: bool = False,
 ) -> Load:
     """Has clients send for some seconds; requests under way at their end are waited for.
 
@@ -87,8 +94,12 @@ def offer(
         beside: Requests that one more client sends meanwhile, one after the other. They are
             not part of the result; the first is under way before anything is measured.
         keep_answers: Keep what was answered.
+        leave: Close the connections at the end instead of waiting for answers.
     """
-    return asyncio.run(_offer(server, next_request, clients, seconds, beside, keep_answers))
+    client = _client(server, next_request, seconds, keep_answers)
+    return asyncio.run(
+        _offer(server, [client] * clients, beside, leave_after_s=seconds if leave else None)
+    )
 
 
 def send_all(server: Server, requests: Sequence[Request], *, clients: int = 1) -> Load:
@@ -96,35 +107,46 @@ def send_all(server: Server, requests: Sequence[Request], *, clients: int = 1) -
     return asyncio.run(_send_all(server, requests, clients))
 
 
+Client: TypeAlias = Callable[[Load], Coroutine[None, None, None]]
+
+
+def _client(
+    server: Server, next_request: Callable[[], Request], seconds: float, keep_answers: bool
+) -> Client:
+    async def send(load: Load) -> None:
+        end = time.perf_counter() + seconds
+        connection = server.connection()
+        try:
+            while time.perf_counter() < end:
+                await _exchange(connection, next_request(), load, keep_answers)
+        finally:
+            await connection.close()
+
+    return send
+
+
 async def _offer(
     server: Server,
-    next_request: Callable[[], Request],
-    clients: int,
-    seconds: float,
+    clients: Sequence[Client],
     beside: Callable[[], Request] | None,
-    keep_answers: bool,
+    leave_after_s: float | None,
 ) -> Load:
     load = Load()
     large: asyncio.Task[None] | None = None
     if beside is not None:
         large = asyncio.create_task(_send_for_ever(server, beside))
-        await asyncio.sleep(0.3)
-    end = time.perf_counter() + seconds
-
-    async def client() -> None:
-        connection = server.connection()
-        while time.perf_counter() < end:
-            request = next_request()
-            await _exchange(connection, request, load, keep_answers)
-        await connection.close()
-
-    with _measured(load, server):
-        await asyncio.gather(*(client() for _ in range(clients)))
+        await asyncio.sleep(_HEAD_START_S)
+    async with _measured(load, server):
+        tasks = [asyncio.create_task(client(load)) for client in clients]
+        _, left = await asyncio.wait(tasks, timeout=leave_after_s)
+        await _cancel(left)
         if large is not None and large.done():
             large.result()  # what ended it
     if large is not None:
-        large.cancel()
-        await asyncio.gather(large, return_exceptions=True)
+        await _cancel([large])
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
     return load
 
 
@@ -138,9 +160,15 @@ async def _send_all(server: Server, requests: Sequence[Request], clients: int) -
             await _exchange(connection, request, load, True)
         await connection.close()
 
-    with _measured(load, server):
+    async with _measured(load, server):
         await asyncio.gather(*(client() for _ in range(clients)))
     return load
+
+
+async def _cancel(tasks: Iterable["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _exchange(
@@ -182,13 +210,23 @@ class _measured:
     def __init__(self, load: Load, server: Server) -> None:
         self._load, self._server = load, server
 
-    def __enter__(self) -> None:
+    async def __aenter__(self) -> None:
         self._begin = time.perf_counter()
         self._usage = self._server.usage(), own_usage()
+        self._watch = asyncio.create_task(self._watch_memory())
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
+        await _cancel([self._watch])
         server, client = self._server.usage(), own_usage()
-        self._load.wall_s = time.perf_counter() - self._begin
-        self._load.server_cpu_s = server.cpu_s - self._usage[0].cpu_s
-        self._load.client_cpu_s = client.cpu_s - self._usage[1].cpu_s
-        self._load.server_rss_bytes = server.rss_bytes
+        load = self._load
+        load.wall_s = time.perf_counter() - self._begin
+        load.server_cpu_s = server.cpu_s - self._usage[0].cpu_s
+        load.client_cpu_s = client.cpu_s - self._usage[1].cpu_s
+        load.server_rss_bytes = server.rss_bytes
+        load.server_peak_bytes = max(load.server_peak_bytes, server.rss_bytes)
+
+    async def _watch_memory(self) -> None:
+        while True:
+            rss = self._server.usage().rss_bytes
+            self._load.server_peak_bytes = max(self._load.server_peak_bytes, rss)
+            await asyncio.sleep(_LOOK_S)

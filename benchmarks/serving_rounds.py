@@ -35,4 +35,5 @@ def pooled(rounds: Sequence[Load]) -> Load:
         server_cpu_s=sum(load.server_cpu_s for load in rounds),
         client_cpu_s=sum(load.client_cpu_s for load in rounds),
         server_rss_bytes=rounds[-1].server_rss_bytes,
+        server_peak_bytes=max(load.server_peak_bytes for load in rounds),
     )

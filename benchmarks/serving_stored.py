@@ -19,7 +19,13 @@ COLD_TEXTS = 5  # requests: each encodes all its candidates
 
 
 def compare_stored(
-    arguments: Sequence[str], *, model: str, queries: int, candidates: int, seed: int
+    arguments: Sequence[str],
+    *,
+    model: str,
+    queries: int,
+    candidates: int,
+    passages: int | None,
+    seed: int,
 ) -> dict[str, Any]:
     """Returns the median time of a request, in milliseconds, for each way to name candidates.
 
@@ -27,12 +33,13 @@ def compare_stored(
         arguments: Further ones of `kalm serve`.
         model: Of the index.
         queries: Requests of each kind.
-        candidates: Passages of each request, drawn from the demo's.
+        candidates: Passages of each request.
+        passages: In the index, from the demo's; None for all of them.
         seed: Of the draws.
     """
     collection = load_demo_collection()
     draw = random.Random(seed)
-    ids = list(collection.passages)
+    ids = list(collection.passages)[:passages]
     asked = [
         (query, draw.sample(ids, min(candidates, len(ids))))
         for query in list(collection.queries.values())[:queries]
@@ -40,7 +47,7 @@ def compare_stored(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "index")
         with PassageIndex.create(path, model) as index:
-            index.add(collection.passages.items())
+            index.add((id, collection.passages[id]) for id in ids)
             in_process = [_median_ms(index, asked) for _ in range(2)]
         with serving([*arguments, "--index", str(path)]) as server:
             by_id = [

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-COLUMNS = ("requests", "requests/s", "p50 ms", "p95 ms", "p99 ms", "server cores", "client cores")
+COLUMNS = (
+    *("requests", "requests/s", "p50 ms", "p95 ms", "p99 ms"),
+    *("server cores", "client cores", "peak MB"),
+)
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -18,4 +21,5 @@ def _cells(summary: Mapping[str, Any]) -> list[str]:
         *(f"{summary[f'p{percent}_ms']:.1f}" for percent in (50, 95, 99)),
         f"{summary['server_cores']:.2f}",
         f"{summary['client_cores']:.2f}",
+        f"{summary['server_peak_mb']:,.0f}",
     ]
