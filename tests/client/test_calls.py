@@ -308,12 +308,15 @@ def test_passages(server, client):
 
 
 def test_many_ids_go_in_several_urls(server, client):
-    server.script = [answer({"deleted": 10})]
-    ids = [f"{'x' * 90}{index}" for index in range(100)]
+    limits = {"max_documents": 30, "max_body_bytes": 2**20}
+    server.script = [answer({"limits": limits}), answer({"deleted": 10})]
+    ids = [f"{'x' * 190}{index}" for index in range(70)] + list("abcdefghijklmnopqrstuvwxyzABCDEF")
     count = client.delete(ids)
-    assert count == 10 * len(server.seen)
-    assert all(len(seen.path) < 4_200 for seen in server.seen)
-    assert sum(seen.path.count("id=") for seen in server.seen) == 100
+    assert server.seen[0].path == "/info"
+    asked = [seen.path for seen in server.seen[1:]]
+    assert count == 10 * len(asked)
+    assert all(len(path) < 4_200 and path.count("id=") <= 30 for path in asked)
+    assert sum(path.count("id=") for path in asked) == 102
 
 
 def test_a_search_asks_for_what_was_said(server, client):

@@ -60,7 +60,7 @@ def score_pairs(
         answer = yield from exchange.ask(Call(method="POST", path=_PATH, body=body))
         return _read(answer, part)
 
-    parts = yield from exchange.in_parts(items, len(as_json(fields)), send)
+    parts = yield from exchange.in_parts(items, send, around=len(as_json(fields)))
     return ScoreAnswer(
         pairs=tuple(pair for part in parts for pair in part),
         truncated=tuple(index for part in parts for index in part.truncated),

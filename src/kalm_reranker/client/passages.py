@@ -1,8 +1,8 @@
 """Passages of the server's index: add, delete, look up."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 from kalm_reranker.client.answers import AddAnswer
@@ -15,11 +15,13 @@ from kalm_reranker.client.steps import Call, Steps
 from kalm_reranker.encoding.texts import check_text
 from kalm_reranker.errors import ClientError, TextTypeError, shown
 
+T = TypeVar("T")
+
 _PATH = "/v1/passages"
 # So many are taken from what may be a generator, checked, and sent in as few requests as possible.
 _BLOCK = 1_000
 # Of a URL, well below what servers and proxies take (8 KB).
-_MOST_QUERY_CHARS = 4_000
+_MOST_QUERY_BYTES = 4_000
 
 
 class PassageLike(Protocol):
@@ -71,26 +73,42 @@ def add(exchange: Exchange, passages: Iterable[PassageToAdd]) -> Steps[AddAnswer
 
 def delete(exchange: Exchange, ids: str | Iterable[str], *, missing_ok: bool) -> Steps[int]:
     """Deletes passages, and returns how many there were."""
-    count = 0
-    for query in _queries(_checked_ids(ids), [("missing_ok", "true")] if missing_ok else []):
+    more = "&missing_ok=true" if missing_ok else ""
+
+    def send(query: str) -> Steps[int]:
         # A second try would find nothing any more, and could not tell that from a wrong id.
-        call = Call(method="DELETE", path=f"{_PATH}?{query}", repeatable=missing_ok)
-        count += (yield from exchange.ask(call)).count("deleted")
-    return count
+        call = Call(method="DELETE", path=f"{_PATH}?{query}{more}", repeatable=missing_ok)
+        return (yield from exchange.ask(call)).count("deleted")
+
+    return sum((yield from _by_query(exchange, _checked_ids(ids), send)))
 
 
 def get_many(exchange: Exchange, ids: str | Iterable[str]) -> Steps[list[StoredPassage]]:
     """Returns a passage for each id, in their order."""
     names = _checked_ids(ids)
-    found: dict[str, StoredPassage] = {}
-    # By query, since no id can be mistaken for a part of the path there.
-    for query in _queries(list(dict.fromkeys(names)), []):
+
+    def send(query: str) -> Steps[list[StoredPassage]]:
         answer = yield from exchange.ask(Call(method="GET", path=f"{_PATH}?{query}"))
-        found |= {item.text("id"): _stored(item) for item in answer.objects("data")}
+        return [_stored(item) for item in answer.objects("data")]
+
+    parts = yield from _by_query(exchange, names, send)
+    found = {passage.id: passage for part in parts for passage in part}
     missing = [name for name in names if name not in found]
     if missing:  # no `kalm serve` leaves one out
         raise ClientError(f"The answer to GET {_PATH} lacks the passage {shown(missing[0])}.")
     return [found[name] for name in names]
+
+
+def _by_query(
+    exchange: Exchange, names: list[str], send: Callable[[str], Steps[T]]
+) -> Steps[list[T]]:
+    """Sends ids in the queries of URLs, where none can be mistaken for a part of the path."""
+    items = [urlencode([("id", name)]).encode() for name in dict.fromkeys(names)]
+
+    def send_part(part: Part) -> Steps[T]:
+        return send(b"&".join(items[part.start : part.end]).decode())
+
+    return (yield from exchange.in_parts(items, send_part, most_bytes=_MOST_QUERY_BYTES))
 
 
 def _stored(item: Answer) -> StoredPassage:
@@ -116,7 +134,7 @@ def _add_block(exchange: Exchange, items: list[bytes]) -> Steps[list[AddAnswer]]
             warnings=remarks_of(answer, 0),
         )
 
-    return (yield from exchange.in_parts(items, 0, send))
+    return (yield from exchange.in_parts(items, send))
 
 
 def _passage_as_json(passage: object, what: str) -> bytes:
@@ -134,19 +152,3 @@ def _passage_as_json(passage: object, what: str) -> bytes:
     name, text, metadata = fields
     values = {"id": checked_id(name, f"{what} id"), "text": check_text(text, f"{what} text")}
     return as_json(values if metadata is None else {**values, "metadata": metadata})
-
-
-def _queries(names: list[str], more: list[tuple[str, str]]) -> Iterator[str]:
-    """Yields ids as queries of URLs, each short enough, and each with what else it says."""
-    part: list[tuple[str, str]] = []
-    size = 0
-    for name in names:
-        pair = ("id", name)
-        length = len(urlencode([pair])) + 1
-        if part and size + length > _MOST_QUERY_CHARS:
-            yield urlencode(part + more)
-            part, size = [], 0
-        part.append(pair)
-        size += length
-    if part:
-        yield urlencode(part + more)

@@ -81,7 +81,7 @@ def rerank(
         texts = checked[part.start : part.end] if options.return_documents else []
         return _read(answer, part, texts)
 
-    parts = yield from exchange.in_parts(items, len(as_json(fields)), send)
+    parts = yield from exchange.in_parts(items, send, around=len(as_json(fields)))
     return _joined(parts, top_k)
 
 

@@ -236,7 +236,8 @@ class KaLMClient:
 
         Args:
             ids: An id or several. Those of one request are deleted all or, where one is missing,
-                none; more than fit into a URL of 4,000 characters go in several.
+                none; more than fit into a URL of 4,000 characters, or than the server takes at
+                once, go in several.
             missing_ok: Leave out ids that do not exist.
 
         Returns:
