@@ -97,7 +97,10 @@ class PairScorer:
                     margins[place] = margin_from_logits(yes_logit, no_logit)
                 on_progress(len(batch))
 
-            shapes = [self._shape(prompts, states, pairs[place], prefix) for place in places]
+            shapes = [
+                _shape(prompts[prompt], states.slot_counts[passage], prefix)
+                for prompt, passage in (pairs[place] for place in places)
+            ]
             run_batches(
                 shapes,
                 score_batch,
@@ -107,6 +110,11 @@ class PairScorer:
                 on_split=on_split,
             )
         return margins
+
+    def cost(self, prompt: Prompt, states: PassageStates, passage: int) -> int:
+        """Returns what a pair counts in the token budget: its prompt tokens, and its keys."""
+        prefix = self._cached_prefix(prompt, states, passage)
+        return sum(_shape(prompt, states.slot_counts[passage], prefix))
 
     def _logits(
         self,
@@ -118,16 +126,6 @@ class PairScorer:
         """Returns the logits [B, 2] of pairs that begin with the same cached prefix."""
         with torch.inference_mode(), self._prepared(prompts, states, pairs, prefix) as batch:
             return self.forward(batch)
-
-    def _shape(
-        self, prompts: Sequence[Prompt], states: PassageStates, pair: PairIndex, prefix: Prefix
-    ) -> tuple[int, int]:
-        """Returns what a pair counts in the token budget: its prompt tokens, and its keys."""
-        prompt, passage = pair
-        num_slots = states.slot_counts[passage]
-        if not prefix:
-            return len(prompts[prompt].ids), num_slots
-        return len(prompts[prompt].rest), -(-(len(prefix) + num_slots) // _KEYS_PER_TOKEN)
 
     def _most_items(self, pairs: Sequence[PairIndex], states: PassageStates, prefix: Prefix) -> int:
         """Returns how many pairs a batch may have: with a cache, all of it must fit there."""
@@ -169,6 +167,13 @@ class PairScorer:
 
         with self.cache.context(prefix, identities, slots_of) as context:
             yield PairBatch(prompt_ids.to(self.device), last_positions.to(self.device), context)
+
+
+def _shape(prompt: Prompt, num_slots: int, prefix: Prefix) -> tuple[int, int]:
+    """Returns what a pair counts in the token budget: its prompt tokens, and its keys."""
+    if not prefix:
+        return len(prompt.ids), num_slots
+    return len(prompt.rest), -(-(len(prefix) + num_slots) // _KEYS_PER_TOKEN)
 
 
 def check_finite(logits: Tensor, positions: Sequence[int], dtype: torch.dtype) -> None:

@@ -1,0 +1,1 @@
+"""Work of many requests through one engine thread: continuous batching that is fair."""

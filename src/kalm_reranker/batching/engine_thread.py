@@ -1,0 +1,195 @@
+"""The one thread that runs the model: takes what waits, a step at a time."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from kalm_reranker.batching.fair_queue import FairQueue, Step
+from kalm_reranker.batching.flow import Flow
+from kalm_reranker.batching.step_cost import StepCost
+from kalm_reranker.batching.work import Kind, Work
+from kalm_reranker.errors import NotReadyError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineCounts:
+    """What an engine thread did since it was made, and what waits.
+
+    Attributes:
+        steps: Steps run, by kind.
+        items: Items of these, by kind.
+        units: Tokens of these, by kind.
+        seconds: Time they took, by kind.
+        shared_steps: Steps with items of several requests, by kind.
+        failed_steps: Steps that failed, by kind.
+        dropped: Works whose request was cancelled, or too late, before they were finished.
+        waiting_works: Works that wait now.
+        waiting_s: Time that those are expected to take.
+    """
+
+    steps: dict[str, int] = field(default_factory=dict)
+    items: dict[str, int] = field(default_factory=dict)
+    units: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    shared_steps: dict[str, int] = field(default_factory=dict)
+    failed_steps: dict[str, int] = field(default_factory=dict)
+    dropped: int = 0
+    waiting_works: int = 0
+    waiting_s: float = 0.0
+
+
+class EngineThread:
+    """Runs submitted work in steps of about equal length, fairly between requests.
+
+    Args:
+        target_step_s: Seconds that a step should take. Requests join and leave between steps, so
+            this is about how long a small one waits for a large one.
+        on_step: Called in the thread after each step with its kind's name, number of items,
+            tokens and seconds.
+    """
+
+    def __init__(
+        self,
+        target_step_s: float,
+        on_step: Callable[[str, int, float, float], None] = lambda kind, items, units, s: None,
+    ) -> None:
+        self._target_s = target_step_s
+        self._on_step = on_step
+        self._costs: dict[str, StepCost] = {}
+        self._changed = threading.Condition()  # guards all below
+        self._queue = FairQueue(self._cost_of)
+        self._closing = False
+        self._running: Step | None = None
+        self._counts = {
+            name: Counter[str]() for name in ("steps", "items", "shared_steps", "failed_steps")
+        }
+        self._units: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
+        self._thread = threading.Thread(target=self._run, name="kalm-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def submit(
+        self, flow: Flow, kind: Kind, items: Sequence[Any], units: Sequence[float]
+    ) -> "Future[list[Any]]":
+        """Has items computed.
+
+        Args:
+            flow: The request that they are for.
+            kind: Of all items.
+            items: What to compute.
+            units: Cost of each, in tokens.
+
+        Returns:
+            The results in the items' order, later; or the error of the kind's `run`,
+            `RequestCancelledError`, `DeadlineExceededError`, or `NotReadyError` where the thread
+            has ended.
+        """
+        work = Work(flow, kind, items, units)
+        if not items:
+            work.future.set_result([])
+            return work.future
+        with self._changed:
+            if self._closing:
+                work.fail(_ended())
+            else:
+                self._queue.put(work)
+                self._changed.notify_all()
+        return work.future
+
+    def counts(self) -> EngineCounts:
+        """Returns what was done, and what waits."""
+        with self._changed:
+            waiting_s = sum(
+                sum(work.units) * self._cost_of(work.kind.name).unit_s
+                for work in self._queue.waiting
+            )
+            return EngineCounts(
+                **{name: dict(counter) for name, counter in self._counts.items()},
+                units=dict(self._units),
+                seconds=dict(self._seconds),
+                dropped=self._queue.num_dropped,
+                waiting_works=len(self._queue),
+                waiting_s=waiting_s,
+            )
+
+    def close(self) -> None:
+        """Ends the thread after the step that runs; work that waits fails with `NotReadyError`."""
+        with self._changed:
+            self._closing = True
+            for work in self._queue.drain():
+                work.fail(_ended())
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                step = self._next_step()
+                if step is None:
+                    return
+                num_flows = len({id(work.flow) for work, _ in step.members})
+                sharing = max(num_flows, self._queue.num_flows())
+            start = time.perf_counter()
+            self._run_step(step)
+            seconds = time.perf_counter() - start
+            with self._changed:
+                self._note(step, seconds, num_flows)
+                self._queue.advance(seconds, sharing)
+            self._on_step(step.kind.name, len(step.members), step.units, seconds)
+
+    def _next_step(self) -> Step | None:
+        """Waits for work and takes a step of it; None where the thread is to end."""
+        while not self._closing:
+            step = self._queue.next_step(self._target_s)
+            if step is not None:
+                return step
+            self._changed.wait()
+        return None
+
+    def _run_step(self, step: Step) -> None:
+        """Runs a step; if it fails, that of each request alone, so that one cannot harm others."""
+        try:
+            results = step.kind.run([work.items[index] for work, index in step.members])
+        except Exception as error:
+            alone = list(step.by_work())
+            with self._changed:
+                self._counts["failed_steps"][step.kind.name] += 1
+            if len(alone) > 1:
+                logger.warning(
+                    "a step of %d requests failed; each is run alone: %s", len(alone), error
+                )
+                for part in alone:
+                    self._run_step(part)
+            else:
+                alone[0].members[0][0].fail(error)
+            return
+        for (work, index), result in zip(step.members, results, strict=True):
+            work.finish(index, result)
+
+    def _note(self, step: Step, seconds: float, num_flows: int) -> None:
+        name = step.kind.name
+        self._cost_of(name).seen(step.units, seconds)
+        self._counts["steps"][name] += 1
+        self._counts["items"][name] += len(step.members)
+        self._counts["shared_steps"][name] += num_flows > 1
+        self._units[name] = self._units.get(name, 0.0) + step.units
+        self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+
+    def _cost_of(self, name: str) -> StepCost:
+        return self._costs.setdefault(name, StepCost())
+
+
+def _ended() -> NotReadyError:
+    return NotReadyError("The engine has stopped: the server is ending.")
