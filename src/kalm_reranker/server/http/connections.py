@@ -11,6 +11,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kalm_reranker.server.failures import Failure, render
@@ -120,10 +121,10 @@ _PHRASES = {
 
 
 class LimitedH11(LimitedHead, H11Protocol):
-    """Of pure Python; it limits the size of heads itself."""
+    """Of pure Python."""
 
     def _is_in_head(self) -> bool:
-        return False
+        return self.conn.their_state is h11.IDLE
 
 
 def limited(*, head_timeout_s: float, max_connections: int) -> type[asyncio.Protocol]:
