@@ -4,14 +4,9 @@ import asyncio
 
 import pytest
 
-from kalm_reranker import KaLMReranker, PassageIndex
 from kalm_reranker.client import AsyncKaLMClient, KaLMClient, StoredPassage
 from kalm_reranker.errors import ServerRefusedError
-from tests.server.running import ServerProcess
-
-KEY = "a-key-for-tests"
-KALM = ("-c", "from kalm_reranker.cli.main import main; main()")
-MAX_DOCUMENTS = 7
+from tests.client.real_server import KEY, MAX_DOCUMENTS
 
 QUERIES = ["What is the capital of China?", "Why do apples fall?"]
 DOCUMENTS = [
@@ -26,31 +21,6 @@ DOCUMENTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def reranker():
-    """The same model with the server's settings."""
-    return KaLMReranker("pico", dtype="float32", special_tokens="text")
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory, reranker):
-    folder = tmp_path_factory.mktemp("served") / "index"
-    PassageIndex.create(folder, reranker).close()
-    options = ["--index", folder, "--dtype", "float32", "--port", 0]
-    options += ["--max-documents", MAX_DOCUMENTS, "--no-warm-up"]
-    running = ServerProcess(*KALM, "serve", *map(str, options), KALM_API_KEYS=KEY)
-    running.line_with("ready")
-    yield running.url
-    running.signal()
-    assert running.ended() == 0
-
-
-@pytest.fixture
-def client(url):
-    with KaLMClient(url, api_key=KEY, timeout_s=60) as made:
-        yield made
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -62,8 +32,8 @@ def client(url):
     ],
     ids=str,
 )
-def test_rank_is_the_rerankers(client, reranker, options):
-    ours = client.rank(QUERIES[0], DOCUMENTS, return_margin=True, **options)
+def test_rank_is_the_rerankers(real_client, reranker, options):
+    ours = real_client.rank(QUERIES[0], DOCUMENTS, return_margin=True, **options)
     expected = reranker.rank(QUERIES[0], DOCUMENTS, return_margin=True, **options)
     assert [one["corpus_id"] for one in ours] == [one["corpus_id"] for one in expected]
     for one, other in zip(ours, expected, strict=True):
@@ -74,17 +44,17 @@ def test_rank_is_the_rerankers(client, reranker, options):
 
 
 @pytest.mark.parametrize("ratio", [2, 16])
-def test_predict_is_the_rerankers(client, reranker, ratio):
+def test_predict_is_the_rerankers(real_client, reranker, ratio):
     pairs = [(query, document) for document in DOCUMENTS for query in QUERIES]
     assert len(pairs) > 2 * MAX_DOCUMENTS
-    ours = client.predict(pairs, compression_ratio=ratio)
+    ours = real_client.predict(pairs, compression_ratio=ratio)
     assert ours == pytest.approx(reranker.predict(pairs, compression_ratio=ratio), abs=1e-6)
-    scored = client.predict(pairs, return_margin=True)
+    scored = real_client.predict(pairs, return_margin=True)
     for one, other in zip(scored, reranker.predict(pairs, return_margin=True), strict=True):
         assert one == pytest.approx(other, abs=2e-5)
 
 
-def test_the_async_client_gives_the_same(client, url):
+def test_the_async_client_gives_the_same(real_client, url):
     async def ask():
         async with AsyncKaLMClient(url, api_key=KEY) as server:
             rankings = [server.rank(query, DOCUMENTS) for query in QUERIES]
@@ -92,39 +62,39 @@ def test_the_async_client_gives_the_same(client, url):
 
     *rankings, scores = asyncio.run(ask())
     for query, ranking in zip(QUERIES, rankings, strict=True):
-        expected = client.rank(query, DOCUMENTS)
+        expected = real_client.rank(query, DOCUMENTS)
         assert [one["corpus_id"] for one in ranking] == [one["corpus_id"] for one in expected]
-    assert scores == pytest.approx(client.predict([(QUERIES[0], DOCUMENTS[1])]), abs=1e-6)
+    assert scores == pytest.approx(real_client.predict([(QUERIES[0], DOCUMENTS[1])]), abs=1e-6)
 
 
-def test_what_was_cut_is_told(client, caplog):
-    found = client.rerank("capital " * 600, DOCUMENTS)
+def test_what_was_cut_is_told(real_client, caplog):
+    found = real_client.rerank("capital " * 600, DOCUMENTS)
     assert found.truncated == (7,)
     assert found.query_truncated
     assert any("query was cut" in warning for warning in found.warnings)
     assert found.model == "pico"
     assert found.total_tokens > 0
     assert len(found.request_ids) == 2
-    client.rank(QUERIES[0], DOCUMENTS)
+    real_client.rank(QUERIES[0], DOCUMENTS)
     assert any("the rest was not read" in record.getMessage() for record in caplog.records)
 
 
-def test_passages_are_added_found_scored_by_id_and_deleted(client, reranker):
+def test_passages_are_added_found_scored_by_id_and_deleted(real_client, reranker):
     ids = ["a", "b/../c", "d?e=f&id=g#h", "..", "é 北京", "f", "g", "h"]
     passages = [
         {"id": name, "text": text, "metadata": {"place": place}}
         for place, (name, text) in enumerate(zip(ids, DOCUMENTS, strict=True))
     ]
-    added = client.add(passages)
+    added = real_client.add(passages)
     assert (added.added, added.unchanged, added.truncated) == (8, 0, 1)
-    assert client.add(passages).unchanged == 8
-    assert client.info()["model"]["index_passages"] == 8
+    assert real_client.add(passages).unchanged == 8
+    assert real_client.info()["model"]["index_passages"] == 8
     for place, name in enumerate(ids):
-        assert client.get(name) == StoredPassage(name, DOCUMENTS[place], {"place": place})
-    assert [one.id for one in client.get_many(ids[::-1])] == ids[::-1]
+        assert real_client.get(name) == StoredPassage(name, DOCUMENTS[place], {"place": place})
+    assert [one.id for one in real_client.get_many(ids[::-1])] == ids[::-1]
 
     stored = [StoredPassage(name) for name in ids]
-    ours = client.rank(QUERIES[0], stored, return_margin=True, return_documents=True)
+    ours = real_client.rank(QUERIES[0], stored, return_margin=True, return_documents=True)
     expected = reranker.rank(QUERIES[0], DOCUMENTS, return_margin=True, return_documents=True)
     assert [one["corpus_id"] for one in ours] == [one["corpus_id"] for one in expected]
     assert [one["text"] for one in ours] == [one["text"] for one in expected]
@@ -133,7 +103,7 @@ def test_passages_are_added_found_scored_by_id_and_deleted(client, reranker):
         [one["margin"] for one in expected], abs=0.05
     )
 
-    found = client.search(QUERIES[0], 2, filter={"place": {"$lt": 6}})
+    found = real_client.search(QUERIES[0], 2, filter={"place": {"$lt": 6}})
     assert (found[0].id, found[0].text, found[0].rank) == (ids[1], DOCUMENTS[1], 1)
     assert found[0].metadata == {"place": 1}
     assert found[0].margin > found[1].margin
@@ -141,23 +111,25 @@ def test_passages_are_added_found_scored_by_id_and_deleted(client, reranker):
     assert found.stages[0]["ms"] >= 0
 
     with pytest.raises(ServerRefusedError) as caught:
-        client.delete(["a", "missing"])
+        real_client.delete(["a", "missing"])
     assert (caught.value.status, caught.value.code) == (404, "passage_not_found")
-    assert client.delete(["a", "missing"], missing_ok=True) == 1
-    assert client.delete(ids[1:]) == 7
-    for call in (client.get, lambda name: client.rank("q", [{"id": name}])):
+    assert real_client.delete(["a", "missing"], missing_ok=True) == 1
+    assert real_client.delete(ids[1:]) == 7
+    for call in (real_client.get, lambda name: real_client.rank("q", [{"id": name}])):
         with pytest.raises(ServerRefusedError) as caught:
             call("a")
         assert (caught.value.status, caught.value.code) == (404, "passage_not_found")
 
 
-def test_what_the_server_says_of_itself(client):
-    found = client.health()
+def test_what_the_server_says_of_itself(real_client):
+    found = real_client.health()
     assert found.ready
     assert found.details["model"] == "pico"
-    assert "pico" in client.models()
-    assert client.info()["limits"]["max_documents"] == MAX_DOCUMENTS
-    answer = client.request("POST", "/v2/rerank", {"query": "q", "documents": ["a"], "top_n": 1})
+    assert "pico" in real_client.models()
+    assert real_client.info()["limits"]["max_documents"] == MAX_DOCUMENTS
+    answer = real_client.request(
+        "POST", "/v2/rerank", {"query": "q", "documents": ["a"], "top_n": 1}
+    )
     assert answer["results"][0]["index"] == 0
 
 
@@ -171,7 +143,7 @@ def test_without_a_key(url, monkeypatch):
     assert "KALM_API_KEY" in caught.value.hint
 
 
-def test_refusals_hold_the_request_id_of_the_servers_log(client):
+def test_refusals_hold_the_request_id_of_the_servers_log(real_client):
     with pytest.raises(ServerRefusedError, match=r"request id [0-9a-f]{32}") as caught:
-        client.rank("q", ["a"], compression_ratio=3_000_000_000)
+        real_client.rank("q", ["a"], compression_ratio=3_000_000_000)
     assert caught.value.status == 400
