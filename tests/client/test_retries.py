@@ -20,6 +20,8 @@ from tests.client.scripted_server import (
     garbage,
     refuse,
 )
+from tests.server.arithmetic import Arithmetic
+from tests.server.running import RunningServer
 
 DOCUMENTS = ["about 3", "about 7"]
 
@@ -212,3 +214,16 @@ def test_health_is_asked_once(server, client):
     server.script = [answer(b"<html>no upstream</html>", 503)]
     with pytest.raises(ServerRefusedError, match="503 Service Unavailable"):
         client.health()
+
+
+@both
+def test_a_client_may_come_before_the_model_is_loaded(kind):
+    def load(settings):
+        time.sleep(0.3)
+        return Arithmetic()
+
+    running = RunningServer(load=load)
+    try:
+        assert len(call(kind, running.url)) == 2
+    finally:
+        running.stop()
