@@ -5,6 +5,7 @@ usage: python -m tests_contract.openapi --kalm PATH [--port PORT] [schemathesis'
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,11 +14,14 @@ from pathlib import Path
 from tests_contract import plain
 from tests_contract.serving import Server, serving
 
+_CONFIG = Path(__file__).parent / "schemathesis.toml"
 _KEYS = ("openapi-key-one", "openapi-key-two")
 _PHASES = "examples,coverage,fuzzing,stateful"
 _MAX_EXAMPLES = 40
 """Cases of an operation in the fuzzing phase: three minutes in all on two cores."""
 _TIMEOUT_S = 30
+_LIMITS = ("--max-documents", "20", "--max-results", "20")
+"""What lies just below and above a limit is tried many times, and 1,000 documents take seconds."""
 _PASSAGES = {
     "beijing": "The capital of China is Beijing.",
     "gravity": "Gravity is a force that attracts two bodies towards each other.",
@@ -35,8 +39,8 @@ def main() -> int:
     kalm = arguments.kalm.absolute()
     with tempfile.TemporaryDirectory() as folder:
         index = Path(folder) / "index"
-        subprocess.run([kalm, "index", "create", index], check=True)
-        with serving(kalm, _KEYS, "--index", str(index), port=arguments.port) as server:
+        subprocess.run([kalm, "index", "create", index, "--compression-ratio", "1"], check=True)
+        with serving(kalm, _KEYS, "--index", str(index), *_LIMITS, port=arguments.port) as server:
             _add_passages(server)
             status = _schemathesis(server, Path(folder), more)
             # Whatever it was sent, it must still answer, and rightly.
@@ -64,7 +68,8 @@ def _schemathesis(server: Server, folder: Path, more: list[str]) -> int:
     path = folder / "openapi.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     command = [
-        *(sys.executable, "-m", "schemathesis.cli", "run", str(path)),
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(_CONFIG)),
+        *("run", str(path)),
         *("--url", server.url),
         *("--header", f"Authorization: Bearer {server.key}"),
         *("--checks", "all"),
@@ -75,10 +80,10 @@ def _schemathesis(server: Server, folder: Path, more: list[str]) -> int:
         # A run is to fail for what changed, not by luck.
         "--generation-deterministic",
         "--continue-on-failure",
-        *("--generation-database", "none"),
         *more,
     ]
-    return subprocess.run(command, cwd=folder).returncode
+    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests_contract.openapi_hooks"}
+    return subprocess.run(command, env=environment).returncode
 
 
 if __name__ == "__main__":
