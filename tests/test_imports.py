@@ -36,6 +36,13 @@ BELOW = {
         *("whole_files", "__version__"),
     },
     "calibration": {"scoring", "whole_files"},
+    "batching": {"engine", "encoding", "model"},
+    "server": {
+        *("batching", "index", "search", "store", "reranker", "engine", "encoding", "model"),
+        *("checkpoints", "scoring", "calibration", "options", "extras", "stats", "prompts"),
+        *("machine", "__version__"),
+    },
+    "client": {"options", "scoring", "extras", "__version__"},
     "integrations": {
         "evaluation",
         "search",
@@ -84,6 +91,13 @@ def test_nothing_inside_imports_the_integrations():
     for path in PACKAGE.rglob("*.py"):
         if path.relative_to(PACKAGE).parts[0] not in ("integrations", "cli"):
             assert "integrations" not in rooms_imported_by(path), path.name
+
+
+@pytest.mark.parametrize("edge", ["server", "client"])
+def test_nothing_inside_imports_server_or_client(edge):
+    for path in PACKAGE.rglob("*.py"):
+        if path.relative_to(PACKAGE).parts[0] not in (edge, "cli"):
+            assert edge not in rooms_imported_by(path), path.name
 
 
 def test_nothing_inside_imports_the_command_line():

@@ -532,8 +532,8 @@ class KaLMReranker:
     ) -> list[float] | list[ScoredPair]:
         """Scores a query against passages that were encoded before.
 
-        States made at another length limit, in another dtype, or with another `long_documents`
-        are scored as they are.
+        States made at another length limit, in another dtype, or with another `long_documents` or
+        `special_tokens` are scored as they are.
 
         Args:
             query: The query.
@@ -550,8 +550,7 @@ class KaLMReranker:
 
         Raises:
             InputError: `states` are no PassageStates.
-            StatesMismatchError: The states come from another model or template, or were made with
-                another `special_tokens`.
+            StatesMismatchError: The states come from another model or template.
             InvalidRatioError: The ratio cannot be derived from the states'.
             InvalidTextError: The query cannot be read or is empty.
             NonFiniteScoreError: The model overflowed.
@@ -733,12 +732,6 @@ class KaLMReranker:
                 f"The passage states were made with template version {theirs.template_version}; "
                 f"this package scores version {ours.template_version}.",
                 hint="Encode the passages again.",
-            )
-        if theirs.special_tokens != ours.special_tokens:
-            raise StatesMismatchError(
-                f"The passage states were made with special_tokens={theirs.special_tokens!r}; this "
-                f"reranker was made with {ours.special_tokens!r}.",
-                hint="Encode the passages again, or make the reranker with the same setting.",
             )
         if states.slots.shape[1] != self.width:
             raise StatesMismatchError(

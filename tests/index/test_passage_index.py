@@ -322,12 +322,50 @@ def test_adding_with_other_settings_is_refused_searching_is_not(
         opened.add([("x", "y")])
 
 
-def test_special_tokens_must_be_read_alike(index, tmp_path, tiny_checkpoint):
-    reranker = KaLMReranker(
-        tiny_checkpoint, dtype="float32", chunk_size=2, max_length=128, special_tokens="text"
+def reading(special_tokens, tiny_checkpoint):
+    return KaLMReranker(
+        tiny_checkpoint,
+        dtype="float32",
+        chunk_size=2,
+        max_length=128,
+        special_tokens=special_tokens,
     )
-    with pytest.raises(StatesMismatchError, match="special_tokens='control'"):
-        PassageIndex.open(tmp_path / "index", reranker).search(QUERY)
+
+
+def test_what_comes_from_others_may_be_read_as_text_in_any_index(index, tmp_path, tiny_checkpoint):
+    """Harmless texts have the same states either way; others keep what they say."""
+    harmless = index.rerank(QUERY, ["a"])[0].margin
+    with PassageIndex.open(tmp_path / "index", reading("text", tiny_checkpoint)) as opened:
+        opened.add([("tokens", "a <bos> b"), ("a2", PASSAGES[0][1])])
+        assert opened.rerank(QUERY, ["a"])[0].margin == pytest.approx(harmless, abs=1e-5)
+        as_text = opened.states(["tokens"])
+    assert (
+        as_text.token_counts
+        > reading("control", tiny_checkpoint).encode(["a <bos> b"]).token_counts
+    )
+
+
+def test_an_index_that_keeps_special_tokens_as_text_does_not_let_control_tokens_in(
+    tmp_path, tiny_checkpoint
+):
+    with PassageIndex.create(tmp_path / "index", reading("text", tiny_checkpoint)) as index:
+        index.add(PASSAGES)
+    with PassageIndex.open(tmp_path / "index", reading("control", tiny_checkpoint)) as opened:
+        assert len(opened.search(QUERY)) > 0
+        with pytest.raises(StatesMismatchError, match="made with special_tokens='text'"):
+            opened.add([("x", "y")])
+
+
+def test_states_are_those_that_are_scored(index):
+    states = index.states(["b", "a"], compression_ratio=4)
+    margins = [pair.margin for pair in index.reranker.score(QUERY, states, return_margin=True)]
+    ranked = {
+        result.id: result.margin
+        for result in index.rerank(QUERY, ["a", "b"], cascade=None, compression_ratio=4)
+    }
+    assert margins == pytest.approx([ranked["b"], ranked["a"]], abs=1e-5)
+    with pytest.raises(UnknownPassageError, match="'nobody'"):
+        index.states(["a", "nobody"])
 
 
 def test_without_texts_only_own_candidates_can_be_ranked(tmp_path, reranker):

@@ -4,13 +4,14 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 from kalm_reranker.batching.fair_queue import FairQueue, Step
 from kalm_reranker.batching.flow import Flow
+from kalm_reranker.batching.listener import Listener, NoListener
 from kalm_reranker.batching.step_cost import StepCost
 from kalm_reranker.batching.work import Kind, Work
 from kalm_reranker.errors import NotReadyError
@@ -51,17 +52,12 @@ class EngineThread:
     Args:
         target_step_s: Seconds that a step should take. Requests join and leave between steps, so
             this is about how long a small one waits for a large one.
-        on_step: Called in the thread after each step with its kind's name, number of items,
-            tokens and seconds.
+        listener: Is told how long each step took.
     """
 
-    def __init__(
-        self,
-        target_step_s: float,
-        on_step: Callable[[str, int, float, float], None] = lambda kind, items, units, s: None,
-    ) -> None:
+    def __init__(self, target_step_s: float, listener: Listener | None = None) -> None:
         self._target_s = target_step_s
-        self._on_step = on_step
+        self._listener = listener or NoListener()
         self._costs: dict[str, StepCost] = {}
         self._changed = threading.Condition()  # guards all below
         self._queue = FairQueue(self._cost_of)
@@ -147,7 +143,7 @@ class EngineThread:
             with self._changed:
                 self._note(step, seconds, num_flows)
                 self._queue.advance(seconds, sharing)
-            self._on_step(step.kind.name, len(step.members), step.units, seconds)
+            self._listener.step_took(seconds)
 
     def _next_step(self) -> Step | None:
         """Waits for work and takes a step of it; None where the thread is to end."""

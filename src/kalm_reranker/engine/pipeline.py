@@ -134,19 +134,19 @@ class Pipeline:
         Raises:
             InvalidTextError: The prompt is longer than the model can read.
         """
-        prompt, truncated = self._tokenized_prompt(query, instruction)
+        prompt = self._tokenized_prompt(query, instruction)
         is_merged = self.cache is not None and not prompt.prefix
         self.stats.add(
-            queries=1, queries_truncated=int(truncated), prefix_mismatches=int(is_merged)
+            queries=1, queries_truncated=int(prompt.truncated), prefix_mismatches=int(is_merged)
         )
-        if truncated:
+        if prompt.truncated:
             logger.info(
                 "a query was cut at query_max_length=%d tokens", self.options.query_max_length
             )
         return prompt
 
-    def _tokenized_prompt(self, query: str, instruction: str) -> tuple[Prompt, bool]:
-        """Returns the decoder input for a query, and whether the query was cut; counts nothing."""
+    def _tokenized_prompt(self, query: str, instruction: str) -> Prompt:
+        """Returns the decoder input for a query; counts nothing."""
         options = self.options
         ids, truncated = self.tokenizer.encode_prompt(
             query,
@@ -160,7 +160,7 @@ class Pipeline:
                 f"The prompt has {len(ids)} tokens; the model reads at most {longest}.",
                 hint="Shorten the instruction: queries are cut, instructions are not.",
             )
-        return Prompt(tuple(ids), self._prefix(ids, instruction)), truncated
+        return Prompt(tuple(ids), self._prefix(ids, instruction), truncated)
 
     def _prefix(self, ids: Sequence[int], instruction: str) -> tuple[int, ...]:
         """Returns the part of a prompt that is kept per passage, if the prompt begins with it."""
@@ -318,7 +318,7 @@ class Pipeline:
                 self.compute.encode([[0] * tokens], ratio, store_on=device)
             for doubling in range(num_queries):
                 words = "word " * min(6 << doubling, self.options.query_max_length)
-                prompt, _ = self._tokenized_prompt(words, instruction)
+                prompt = self._tokenized_prompt(words, instruction)
                 # Without the cache as well: passages that come as text have no identity.
                 for kind in (prompt, Prompt(prompt.ids)):
                     for states in made:
@@ -393,7 +393,7 @@ class Pipeline:
         prompt_ids = [self.prompt(query, instruction) for query in prompts]
         margins = [0.0] * len(pairs)
         documents = list(wanted)
-        for texts in self._blocks(documents, ratio):
+        for texts in self.blocks(documents, ratio):
             states = self.encode(
                 texts, ratio, self._unrecorded, show_progress, store_on=self.model.device
             )
@@ -411,9 +411,17 @@ class Pipeline:
         self.stats.add(passages_reused=len(pairs) - len(documents))
         return margins
 
-    def _blocks(self, documents: Sequence[str], ratio: int) -> Iterator[list[str]]:
-        """Yields documents whose states are in memory together."""
-        most = self._passages_in_a_block(ratio)
+    def blocks(
+        self, documents: Sequence[str], ratio: int, num_bytes: int = _BLOCK_BYTES
+    ) -> Iterator[list[str]]:
+        """Yields documents whose states are in memory together.
+
+        Args:
+            documents: Their texts.
+            ratio: At which their states are kept.
+            num_bytes: Of the states of a block, as if each document had the longest length.
+        """
+        most = max(_SMALLEST_BLOCK, num_bytes // self.states_bytes(self.options.max_length, ratio))
         block: list[str] = []
         num_windows = 0
         for text in documents:
@@ -429,8 +437,7 @@ class Pipeline:
         if block:
             yield block
 
-    def _passages_in_a_block(self, ratio: int) -> int:
-        slots = num_slots(self.options.max_length, ratio)
-        width = self.model.config.encoder.hidden_width
-        largest_bytes = slots * width * self.model.dtype.itemsize
-        return max(_SMALLEST_BLOCK, _BLOCK_BYTES // largest_bytes)
+    def states_bytes(self, num_tokens: int, ratio: int) -> int:
+        """Returns what the states of a passage of so many tokens take."""
+        config = self.model.config.encoder
+        return num_slots(num_tokens, ratio) * config.hidden_width * self.model.dtype.itemsize

@@ -12,10 +12,12 @@ class Prompt:
         ids: All of them.
         prefix: The first ones, if they are the same for every query with this instruction, so
             that their keys and values can be kept per passage; empty if nothing is shared.
+        truncated: Whether the query was cut.
     """
 
     ids: tuple[int, ...]
     prefix: tuple[int, ...] = ()
+    truncated: bool = False
 
     @cached_property
     def rest(self) -> tuple[int, ...]:

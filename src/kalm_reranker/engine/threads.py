@@ -4,8 +4,10 @@ PyTorch counts the machine's cores. A container may use fewer: its threads then 
 other's turns, and a forward pass takes many times as long.
 """
 
+import ctypes
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +53,19 @@ def apply_threads(chosen: ChosenThreads) -> None:
     torch.set_num_threads(chosen.number)
     # The pool starts with the first batch of texts, and counts the machine's cores as well.
     os.environ.setdefault("RAYON_NUM_THREADS", str(chosen.number))
+
+
+def compute_alone() -> None:
+    """Has PyTorch use no other threads for what it computes in the calling thread from now on.
+
+    For threads that only copy and convert beside the one that runs the model. Each thread that
+    computes has helpers of its own, and with more helpers than cores OpenMP lets all of them sleep
+    between any two operations, those of the model too.
+    """
+    torch.get_num_threads()  # what PyTorch sets up in each thread would undo it later
+    with suppress(OSError, AttributeError, ImportError):  # another system, another OpenMP
+        library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+        ctypes.CDLL(str(library)).omp_set_num_threads(1)
 
 
 def usable_cores(cgroup: Path = _CGROUP) -> int:

@@ -2,13 +2,12 @@
 
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from kalm_reranker.calibration import Calibration
 from kalm_reranker.errors import StatesMismatchError
 from kalm_reranker.index.origin import check_same_encoding, check_same_model
-from kalm_reranker.options import EngineName, QuantizationName
 from kalm_reranker.reranker import KaLMReranker
 from kalm_reranker.store.header import StoreHeader
 
@@ -26,13 +25,10 @@ class IndexModels:
         header: What the index says of its models.
         model: Where to find the reranker, if not where the header says; or a ready-made one.
         dense: A ready-made dense model; None where it is to be loaded.
-        device: As in `KaLMReranker`.
         dtype: For scoring, as in `KaLMReranker`; float32 where the states are, if None, else what
             the machine is fast at.
-        engine: As in `KaLMReranker`.
-        quantization: As in `KaLMReranker`; of the model for queries.
-        prefix_cache_bytes: As in `KaLMReranker`; of the model for queries.
-        calibration: As in `KaLMReranker`; of the model for queries.
+        options: Other settings of `KaLMReranker`, for both models; None means not given.
+        query_options: The same, for the model for queries alone.
     """
 
     def __init__(
@@ -42,22 +38,16 @@ class IndexModels:
         model: ModelInput | None,
         *,
         dense: "DenseModel | None" = None,
-        device: str | None = None,
         dtype: str | None = None,
-        engine: EngineName | None = None,
-        quantization: QuantizationName | None = None,
-        prefix_cache_bytes: int | None = None,
-        calibration: Calibration | None = None,
+        options: Mapping[str, Any] | None = None,
+        query_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._folder = folder
         self._header = header
         self._model = model
-        self._device = device
         self._dtype = dtype
-        self._engine: EngineName = engine or "auto"
-        self._quantization = quantization
-        self._prefix_cache_bytes = prefix_cache_bytes
-        self._calibration = calibration
+        self._options = _given(options)
+        self._query_options = _given(query_options)
         # Loading takes seconds: of several threads that ask, one does it.
         self._lock = threading.RLock()
         self._reranker: KaLMReranker | None = None
@@ -76,10 +66,7 @@ class IndexModels:
         with self._lock:
             if self._reranker is None:
                 self._reranker = self._given or self._loaded(
-                    self._scoring_dtype(),
-                    quantization=self._quantization,
-                    prefix_cache_bytes=self._prefix_cache_bytes,
-                    calibration=self._calibration,
+                    self._scoring_dtype(), self._query_options
                 )
                 self._check(self._reranker)
             return self._reranker
@@ -99,7 +86,7 @@ class IndexModels:
             if self._encoder is None:
                 dtype = self._header.provenance.dtype
                 same = self._given or self.reranker.provenance.dtype == dtype
-                encoder = self.reranker if same else self._loaded(dtype, prefix_cache_bytes=0)
+                encoder = self.reranker if same else self._loaded(dtype, {"prefix_cache_bytes": 0})
                 self._check(encoder)
                 check_same_encoding(self._header, encoder.provenance, self._folder)
                 self._encoder = encoder
@@ -144,27 +131,18 @@ class IndexModels:
             return "float32"
         return self._dtype
 
-    def _loaded(
-        self,
-        dtype: str | None,
-        *,
-        quantization: QuantizationName | None = None,
-        prefix_cache_bytes: int | None = None,
-        calibration: Calibration | None = None,
-    ) -> KaLMReranker:
+    def _loaded(self, dtype: str | None, more_options: Mapping[str, Any]) -> KaLMReranker:
         origin = self._header.provenance
         name = self._header.model if self._model is None else os.fspath(self._model)  # type: ignore[arg-type]
-        return KaLMReranker(
-            name,
-            device=self._device,
-            dtype=dtype,
-            engine=self._engine,
-            quantization=quantization,
-            prefix_cache_bytes=prefix_cache_bytes,
-            calibration=calibration,
-            max_length=origin.max_length,
-            compression_ratio=self._header.compression_ratio,
-            special_tokens=origin.special_tokens,  # type: ignore[arg-type]
-            long_documents=origin.long_documents,  # type: ignore[arg-type]
-            revision=self._header.revision if self._model is None else None,
-        )
+        options = {
+            "special_tokens": origin.special_tokens,
+            "max_length": origin.max_length,
+            "compression_ratio": self._header.compression_ratio,
+            "long_documents": origin.long_documents,
+            "revision": self._header.revision if self._model is None else None,
+        }
+        return KaLMReranker(name, dtype=dtype, **{**options, **self._options, **more_options})
+
+
+def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (options or {}).items() if value is not None}

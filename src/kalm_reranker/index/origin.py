@@ -18,8 +18,7 @@ def check_same_model(header: StoreHeader, ours: Provenance, model: str, folder: 
         folder: The index.
 
     Raises:
-        StatesMismatchError: Another model, tokenizer or template, or another reading of
-            special-token text.
+        StatesMismatchError: Another model, tokenizer or template.
     """
     theirs = header.provenance
     reencode = (
@@ -39,20 +38,22 @@ def check_same_model(header: StoreHeader, ours: Provenance, model: str, folder: 
             f"model {theirs.model_fingerprint}; this release has version {ours.template_version}.",
             hint=f"{reencode}.",
         )
-    if theirs.special_tokens != ours.special_tokens:
-        raise StatesMismatchError(
-            f"The index in {folder} was made with special_tokens={theirs.special_tokens!r}; the "
-            f"reranker was made with {ours.special_tokens!r}.",
-            hint=f"Make the reranker with special_tokens={theirs.special_tokens!r}.",
-        )
 
 
 def check_same_encoding(header: StoreHeader, ours: Provenance, folder: Path) -> None:
     """Refuses to add with other settings than the states that are there were made with.
 
     Raises:
-        StatesMismatchError: Another length limit, dtype, or choice for documents beyond the limit.
+        StatesMismatchError: Another length limit, dtype, or choice for documents beyond the limit;
+            or special-token text would become control tokens where the index keeps it as text. (The
+            other way round nothing is let in that an index of control tokens would not hold.)
     """
+    if header.provenance.special_tokens == "text" and ours.special_tokens != "text":
+        raise StatesMismatchError(
+            f"The index in {folder} was made with special_tokens='text'; the reranker was made "
+            f"with {ours.special_tokens!r}.",
+            hint="Make the reranker with special_tokens='text'.",
+        )
     for name in ("max_length", "dtype", "long_documents"):
         theirs, own = getattr(header.provenance, name), getattr(ours, name)
         if theirs != own:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Self
 
 from kalm_reranker.calibration import Calibration, as_calibration
 from kalm_reranker.checkpoints.settings import CascadeSettings, RerankerSettings
+from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.texts import check_query
+from kalm_reranker.encoding.tokenizer import SpecialTokens
 from kalm_reranker.errors import (
     InvalidOptionError,
     InvalidTextError,
@@ -39,6 +41,7 @@ from kalm_reranker.index.models import IndexModels, ModelInput
 from kalm_reranker.index.progress import adding_bar
 from kalm_reranker.index.report import AddReport
 from kalm_reranker.index.sources.record import Source
+from kalm_reranker.model.pooling import check_ratio
 from kalm_reranker.options import (
     UNSET,
     EngineName,
@@ -111,7 +114,8 @@ class PassageIndex:
         self._store = store
         self._models = models
         self._hot = HotTier(hot_bytes)
-        self._searcher_lock = threading.Lock()
+        self._made_lock = threading.Lock()
+        self._made_reader: StatesReader | None = None
         self._made_searcher: Searcher | None = None
         self._first_stage = FirstStage(folder, store, lambda: models.dense)
 
@@ -222,6 +226,10 @@ class PassageIndex:
         quantization: QuantizationName | None = None,
         prefix_cache_bytes: int | None = None,
         calibration: Calibration | str | os.PathLike[str] | None = None,
+        query_max_length: int | None = None,
+        special_tokens: SpecialTokens | None = None,
+        deterministic: bool | None = None,
+        threads: int | None = None,
     ) -> Self:
         """Opens an index. The model is loaded when it is first needed.
 
@@ -238,6 +246,12 @@ class PassageIndex:
             prefix_cache_bytes: As in `KaLMReranker`.
             calibration: As in `KaLMReranker`, for searches. It is read now, and held to the model
                 when that is loaded.
+            query_max_length: As in `KaLMReranker`.
+            special_tokens: As in `KaLMReranker`, for queries and for passages that are added from
+                now on; the index's own, if not given. "text" is right for what comes from others,
+                also where the index was made with "control".
+            deterministic: As in `KaLMReranker`.
+            threads: As in `KaLMReranker`.
 
         Raises:
             StoreNotFoundError: There is no index.
@@ -249,15 +263,20 @@ class PassageIndex:
         if prefix_cache_bytes is not None:
             check_bytes(prefix_cache_bytes, "prefix_cache_bytes")
         hot_bytes = check_bytes(hot_bytes, "hot_bytes")
+        options: dict[str, object] = {
+            "device": device,
+            "engine": engine,
+            "special_tokens": special_tokens,
+            "deterministic": deterministic,
+            "threads": threads,
+        }
+        query_options: dict[str, object] = {
+            "quantization": quantization,
+            "prefix_cache_bytes": prefix_cache_bytes,
+            "query_max_length": query_max_length,
+        }
         if isinstance(model, KaLMReranker):
-            refuse_settings(
-                device=device,
-                dtype=dtype,
-                engine=engine,
-                quantization=quantization,
-                prefix_cache_bytes=prefix_cache_bytes,
-                calibration=calibration,
-            )
+            refuse_settings(dtype=dtype, calibration=calibration, **options, **query_options)
         elif model is not None:
             checked_location(model, "model")
         store = SQLiteStore.open(path)
@@ -265,12 +284,9 @@ class PassageIndex:
             path,
             store.header,
             model,
-            device=device,
             dtype=dtype,
-            engine=engine,
-            quantization=quantization,
-            prefix_cache_bytes=prefix_cache_bytes,
-            calibration=as_calibration(calibration),
+            options=options,
+            query_options={**query_options, "calibration": as_calibration(calibration)},
         )
         return cls(path, store, models, hot_bytes=hot_bytes)
 
@@ -310,6 +326,16 @@ class PassageIndex:
     def header(self) -> StoreHeader:
         """Model, ratio, codec and the rest of what was fixed when the index was made."""
         return self._store.header
+
+    @property
+    def encoder(self) -> KaLMReranker:
+        """The model that encodes what is added; another object where that has another dtype.
+
+        Raises:
+            StatesMismatchError: It is not the model, or not with the settings, of what is there.
+            CheckpointError: It cannot be found, fetched or used.
+        """
+        return self._models.encoder
 
     @property
     def reranker(self) -> KaLMReranker:
@@ -434,6 +460,30 @@ class PassageIndex:
             return self.get_many(names)
         found = [read.found[keys[name]] for name in names]
         return [Passage(item.id, item.text or "", item.metadata or None) for item in found]
+
+    def states(
+        self, ids: Iterable[str], *, compression_ratio: RatioOption = UNSET
+    ) -> PassageStates:
+        """Returns the states of passages, in the order of their ids, as `reranker` scores them.
+
+        Args:
+            ids: Distinct ids.
+            compression_ratio: A multiple of the index's ratio; the index's own, if not given.
+
+        Raises:
+            UnknownPassageError: An id does not exist.
+            InvalidRatioError: The ratio is no multiple of the index's.
+            DamagedStoreError: The bytes of one on disk are not what was written.
+        """
+        names = checked_ids(ids)
+        keys = self._keys(names)
+        ratio = None if compression_ratio is UNSET else check_ratio(compression_ratio)
+        read = self._reader().read(list(keys.values()), ratio)
+        if read.damaged:
+            raise damage_error(self._store.path, read.damaged)
+        if read.missing:  # deleted since they were looked up
+            return self.states(names, compression_ratio=compression_ratio)
+        return read.states
 
     def ids(self) -> Iterator[str]:
         """Yields the ids of all passages in the order they were first added. Streams.
@@ -581,6 +631,10 @@ class PassageIndex:
         """Returns how much is stored, and what the hot tier brought."""
         return IndexStats(store=self._store.counts(), hot_tier=self._hot.stats())
 
+    def hot_tier_stats(self) -> HotTierStats:
+        """Returns what the hot tier brought; unlike `stats` it reads nothing from disk."""
+        return self._hot.stats()
+
     def verify(self, on_progress: Callable[[int], None] = lambda count: None) -> VerifyReport:
         """Reads every record and checks it; changes nothing.
 
@@ -687,12 +741,18 @@ class PassageIndex:
         return replace(results, notes=(*results.notes, *said)) if said else results
 
     def _searcher(self) -> Searcher:
-        reranker = self.reranker
-        with self._searcher_lock:
+        reader = self._reader()
+        with self._made_lock:
             if self._made_searcher is None:
-                reader = StatesReader(self._store, self._hot, reranker.dtype)
-                self._made_searcher = Searcher(self._store, Rescorer(reader, reranker))
+                self._made_searcher = Searcher(self._store, Rescorer(reader, self.reranker))
             return self._made_searcher
+
+    def _reader(self) -> StatesReader:
+        dtype = self.reranker.dtype
+        with self._made_lock:
+            if self._made_reader is None:
+                self._made_reader = StatesReader(self._store, self._hot, dtype)
+            return self._made_reader
 
     def _keys(
         self, ids: Sequence[str], *, hint: str = "missing_ok=True (--missing-ok) leaves them out."

@@ -81,6 +81,7 @@ class Limits:
         drain_timeout_s: Seconds that accepted requests have to end when the server stops.
         text_cache_bytes: States of documents that came as text, kept so that none is encoded
             twice; 0 keeps none.
+        states_bytes: Passage states that requests in work hold at once, together; others wait.
         target_step_s: Seconds that one batch of the engine should take. Small requests wait for
             about one batch of a large one.
     """
@@ -94,12 +95,14 @@ class Limits:
     body_timeout_s: float = 30.0
     drain_timeout_s: float = 30.0
     text_cache_bytes: int = 256 * _MIB
+    states_bytes: int = 1024 * _MIB
     target_step_s: float = 0.02
 
     def __post_init__(self) -> None:
         for name in ("max_documents", "max_body_bytes", "max_pending_requests", "max_results"):
             check_count(getattr(self, name), name)
         check_bytes(self.text_cache_bytes, "text_cache_bytes")
+        check_count(self.states_bytes, "states_bytes")
         check_count(self.max_pending_bytes, "max_pending_bytes")
         if self.max_pending_bytes < self.max_body_bytes:
             # A body that fits on its own would get 429 for ever.
