@@ -13,7 +13,7 @@ from kalm_reranker.server.wire import examples
 from kalm_reranker.server.wire.documents import ANY_OBJECT_SCHEMA
 from kalm_reranker.server.wire.envelope import envelope
 from kalm_reranker.server.wire.fields import TEXT_SCHEMA
-from kalm_reranker.server.wire.openapi import json_body, schema_of
+from kalm_reranker.server.wire.openapi import json_body, same_body, schema_of
 from kalm_reranker.server.wire.rerank_request import (
     RerankRequest,
     TEIRequest,
@@ -41,17 +41,19 @@ PATHS: Final = (
 def make_router(settings: ServerSettings) -> APIRouter:
     """Returns the routes, documented with the limits of a server."""
     router = APIRouter()
+    body = json_body(_schema(settings.limits), examples.RERANK)
     for path in PATHS:
+        is_alias = path != PATHS[0]
         router.add_api_route(
             path,
             rerank,
             methods=["POST"],
             tags=["rerank"],
-            summary="Rank documents by relevance" if path == PATHS[0] else f"As {PATHS[0]}",
+            summary=f"As {PATHS[0]}" if is_alias else "Rank documents by relevance",
             operation_id=f"rerank{path.replace('/', '_')}",
             response_model=RerankResponse | TEIResponse,
             responses=failure_responses(*OF_ANY_BODY, 404, 422, tei=True),
-            openapi_extra=json_body(_schema(settings.limits), examples.RERANK),
+            openapi_extra=same_body(PATHS[0]) if is_alias else body,
         )
     return router
 

@@ -10,7 +10,7 @@ from kalm_reranker.server.json_body import JsonValue
 from kalm_reranker.server.settings import Limits, ServerSettings
 from kalm_reranker.server.wire import examples
 from kalm_reranker.server.wire.envelope import envelope
-from kalm_reranker.server.wire.openapi import exactly, json_body, schema_of
+from kalm_reranker.server.wire.openapi import exactly, json_body, same_body, schema_of
 from kalm_reranker.server.wire.score_request import (
     SHAPES,
     SIDE_NAMES,
@@ -29,17 +29,19 @@ PATHS: Final = ("/score", "/v1/score")
 def make_router(settings: ServerSettings) -> APIRouter:
     """Returns the routes, documented with the limits of a server."""
     router = APIRouter()
+    body = json_body(_schema(settings.limits), examples.SCORE)
     for path in PATHS:
+        is_alias = path != PATHS[0]
         router.add_api_route(
             path,
             score,
             methods=["POST"],
             tags=["rerank"],
-            summary="Score pairs" if path == PATHS[0] else f"As {PATHS[0]}",
+            summary=f"As {PATHS[0]}" if is_alias else "Score pairs",
             operation_id=f"score{path.replace('/', '_')}",
             response_model=ScoreResponse | PairsResponse,
             responses=failure_responses(*OF_ANY_BODY, 404),
-            openapi_extra=json_body(_schema(settings.limits), examples.SCORE),
+            openapi_extra=same_body(PATHS[0]) if is_alias else body,
         )
     return router
 

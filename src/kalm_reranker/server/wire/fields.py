@@ -8,8 +8,9 @@ from pydantic_core import PydanticCustomError
 from kalm_reranker.server.wire.brief import brief
 from kalm_reranker.store.passage import MAX_ID_BYTES
 
-# What a signed 64-bit integer holds; clients send the largest one to say "all".
-LARGEST_INTEGER: Final = 2**63 - 1
+# Up to here JSON numbers mean the same to all programs (RFC 8259); it is more than there is of
+# anything.
+LARGEST_INTEGER: Final = 2**53 - 1
 # No model reads more tokens than that, so a coarser ratio means nothing.
 LARGEST_RATIO: Final = 2**20
 
@@ -50,6 +51,11 @@ def id_problem(name: str) -> str | None:
     return words
 
 
+def integer(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Returns 3.0 as 3, which to JSON Schema is the same, and anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _text(text: str) -> str:
     if words := text_problem(text):
         raise problem(words)
@@ -68,7 +74,8 @@ def _passage_id(name: str) -> str:
     return name
 
 
-def _ratio(value: Any) -> int | Literal["none"]:  # noqa: ANN401 - any JSON value
+def _ratio(value: Any) -> int | Literal["none"]:  # noqa: ANN401
+    value = integer(value)
     whole = isinstance(value, int) and not isinstance(value, bool)
     if value == "none" or (whole and 1 <= value <= LARGEST_RATIO):
         return value  # type: ignore[no-any-return]
@@ -89,14 +96,17 @@ def _right(value: Any) -> str:  # noqa: ANN401
 
 _TEXT_SCHEMA = {"type": "string", "pattern": NO_NUL_PATTERN}
 QUERY_SCHEMA: Final = {"type": "string", "minLength": 1, "pattern": SOME_TEXT_PATTERN}
-ID_SCHEMA: Final = {**_TEXT_SCHEMA, "minLength": 1, "maxLength": MAX_ID_BYTES}
+ID_SCHEMA: Final = {**_TEXT_SCHEMA, "minLength": 1}
 TEXT_SCHEMA: Final = _TEXT_SCHEMA
 NAME_SCHEMA: Final = {**_TEXT_SCHEMA, "minLength": 1}
 
 Text = Annotated[str, AfterValidator(_text), WithJsonSchema(_TEXT_SCHEMA)]
 Query = Annotated[str, AfterValidator(_some_text), WithJsonSchema(QUERY_SCHEMA)]
 PassageId = Annotated[str, AfterValidator(_passage_id), WithJsonSchema(ID_SCHEMA)]
-Count = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
+# Bounds stand before the conversion, or JSON Schema would not have them.
+Count = Annotated[int, Field(ge=0, le=LARGEST_INTEGER), BeforeValidator(integer)]
+Wanted = Annotated[int, Field(ge=1, le=LARGEST_INTEGER), BeforeValidator(integer)]
+TokenLimit = Annotated[int, Field(ge=-1, le=LARGEST_INTEGER), BeforeValidator(integer)]
 Ratio = Annotated[
     int | Literal["none"],
     PlainValidator(_ratio),

@@ -14,6 +14,12 @@ def json_body(
     return {"requestBody": {"required": True, "content": content}}
 
 
+def same_body(path: str) -> dict[str, Any]:
+    """Returns what FastAPI is to say of the body of an operation that is another one's alias."""
+    escaped = path.replace("~", "~0").replace("/", "~1")
+    return {"requestBody": {"$ref": f"#/paths/{escaped}/post/requestBody"}}
+
+
 def parameter(
     name: str,
     schema: Mapping[str, Any],

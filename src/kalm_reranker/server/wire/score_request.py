@@ -18,7 +18,7 @@ from kalm_reranker.server.wire.documents import (
     read_document,
     read_documents,
 )
-from kalm_reranker.server.wire.fields import QUERY_SCHEMA
+from kalm_reranker.server.wire.fields import QUERY_SCHEMA, integer
 from kalm_reranker.server.wire.scoring_options import ScoringOptions
 
 # Names of (the queries, the documents) in requests of vLLM, new and old.
@@ -213,7 +213,7 @@ def _pair(item: object, place: Place) -> tuple[str, GivenDocument, str | int | N
     for name in ("query", "document"):
         if item.get(name) is None:
             raise refused((*place, name), f"is required; got {brief(item)}.")
-    given_id = item.get("id")
+    given_id = integer(item.get("id"))
     if isinstance(given_id, str):
         checked_text(given_id, (*place, "id"))
     elif given_id is not None and (isinstance(given_id, bool) or not isinstance(given_id, int)):

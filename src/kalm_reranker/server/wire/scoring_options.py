@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from kalm_reranker.options import UNSET, RatioOption
 from kalm_reranker.server.wire.checking import REQUEST_CONFIG
-from kalm_reranker.server.wire.fields import Count, Ratio, Side, Text
+from kalm_reranker.server.wire.fields import Count, Ratio, Side, Text, TokenLimit
 
 # Known from other APIs, and of no meaning here.
 _HARMLESS: Final = frozenset(
@@ -60,10 +60,8 @@ class ScoringOptions(BaseModel):
         None, description="Cut documents sent as text at so many tokens; 0 is the server's limit."
     )
     max_doc_length: Count | None = Field(None, description="Another name for max_tokens_per_doc.")
-    truncate_prompt_tokens: int | None = Field(
+    truncate_prompt_tokens: TokenLimit | None = Field(
         None,
-        ge=-1,
-        le=2**63 - 1,
         description="vLLM's name: documents are cut at so many tokens; -1 is the server's limit.",
     )
     truncation_side: Side | None = Field(None, description="Texts are cut at their end only.")

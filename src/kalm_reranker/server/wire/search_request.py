@@ -12,7 +12,7 @@ from kalm_reranker.search.filters import predicate_of
 from kalm_reranker.server.calls import SearchCall
 from kalm_reranker.server.request_errors import InvalidRequestError
 from kalm_reranker.server.wire.checking import REQUEST_CONFIG, checked
-from kalm_reranker.server.wire.fields import LARGEST_INTEGER, Query, Ratio, Text
+from kalm_reranker.server.wire.fields import Query, Ratio, Text, Wanted
 from kalm_reranker.server.wire.scoring_options import not_done
 
 _DEFAULT_TOP = 10
@@ -45,7 +45,6 @@ _Filter = Annotated[
     dict[str, Any],
     WithJsonSchema({"type": "object", "additionalProperties": _CONDITION_SCHEMA}),
 ]
-_Wanted = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 
 
 class SearchRequest(BaseModel):
@@ -54,9 +53,9 @@ class SearchRequest(BaseModel):
     model_config = REQUEST_CONFIG
 
     query: Query
-    top_k: _Wanted | None = Field(None, description=f"Results wanted; {_DEFAULT_TOP} by default.")
-    top_n: _Wanted | None = Field(None, description="Another name for top_k.")
-    candidates: _Wanted | None = Field(
+    top_k: Wanted | None = Field(None, description=f"Results wanted; {_DEFAULT_TOP} by default.")
+    top_n: Wanted | None = Field(None, description="Another name for top_k.")
+    candidates: Wanted | None = Field(
         None,
         description="Passages that the first stage hands to the reranker, never fewer than top_k; "
         f"{_DEFAULT_CANDIDATES} by default.",
