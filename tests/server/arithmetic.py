@@ -121,7 +121,7 @@ def margin(query, text):
 def load_slowly(seconds, service):
     """A `Load` that takes a while."""
 
-    def load(settings):
+    def load(settings, listener):
         time.sleep(seconds)
         return service
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import httpx
 from fastapi import Request
@@ -136,7 +137,18 @@ def add_probe(app):
     async def probe(request: Request):
         return await handle(request, answer)
 
-    app.add_api_route("/probe", probe, methods=["POST", "DELETE"])
+    app.add_api_route("/probe", probe, methods=["POST", "DELETE"], include_in_schema=False)
+
+
+@contextmanager
+def shared_client(service, **options):
+    """A client of a server with /probe, for tests that change nothing."""
+    server = RunningServer(service, prepare=add_probe, **options)
+    try:
+        with client_of(server) as client:
+            yield client
+    finally:
+        server.stop()
 
 
 def wait_until(condition, seconds=PATIENCE_S):

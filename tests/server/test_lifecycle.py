@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from kalm_reranker.batching.listener import NoListener
 from kalm_reranker.errors import InvalidCheckpointError, NotReadyError
 from kalm_reranker.server.lifecycle import Lifecycle
 from kalm_reranker.server.settings import ServerSettings
@@ -18,7 +19,7 @@ def test_from_loading_to_stopped():
     go = threading.Event()
     loaded_in = []
 
-    def load(settings):
+    def load(settings, listener):
         assert settings is SETTINGS
         loaded_in.append(threading.current_thread())
         go.wait(10)
@@ -28,8 +29,8 @@ def test_from_loading_to_stopped():
         lifecycle = Lifecycle(SETTINGS, load)
         seen = []
         lifecycle.when_ready(seen.append)
-        lifecycle.start()
-        lifecycle.start()  # once is enough
+        lifecycle.start(NoListener())
+        lifecycle.start(NoListener())  # once is enough
         assert lifecycle.state == "loading"
         with pytest.raises(NotReadyError, match="being loaded"):
             lifecycle.service()
@@ -54,12 +55,12 @@ def test_from_loading_to_stopped():
 
 
 def test_loading_that_fails():
-    def load(settings):
+    def load(settings, listener):
         raise InvalidCheckpointError("no weights")
 
     async def work():
         lifecycle = Lifecycle(SETTINGS, load)
-        lifecycle.start()
+        lifecycle.start(NoListener())
         await lifecycle.loaded()
         assert lifecycle.state == "failed"
         assert isinstance(lifecycle.error, InvalidCheckpointError)
@@ -76,13 +77,13 @@ def test_a_model_that_comes_after_the_end_is_closed(loop_ends_first):
     service = Arithmetic()
     go = threading.Event()
 
-    def load(settings):
+    def load(settings, listener):
         go.wait(10)
         return service
 
     async def work():
         lifecycle = Lifecycle(SETTINGS, load)
-        lifecycle.start()
+        lifecycle.start(NoListener())
         lifecycle.drain()
         await lifecycle.stop()
         if not loop_ends_first:

@@ -27,6 +27,7 @@ from kalm_reranker.cli.server_options import (
     MaxPendingRequestsOption,
     MaxResultsOption,
     RequestTimeoutOption,
+    StatesBytesOption,
     TargetStepOption,
     TextCacheBytesOption,
 )
@@ -34,6 +35,7 @@ from kalm_reranker.extras import import_extra
 from kalm_reranker.options import UNSET
 
 if TYPE_CHECKING:
+    from kalm_reranker.batching.listener import Listener
     from kalm_reranker.server.answering import Answering
     from kalm_reranker.server.settings import ServerSettings
 
@@ -142,6 +144,7 @@ def serve(
     body_timeout: BodyTimeoutOption = 30.0,
     drain_timeout: DrainTimeoutOption = 30.0,
     text_cache_bytes: TextCacheBytesOption = 256 * 2**20,
+    states_bytes: StatesBytesOption = 1024 * 2**20,
     target_step: TargetStepOption = 0.02,
     api_key_file: Annotated[
         Path | None,
@@ -248,6 +251,7 @@ def serve(
                 body_timeout_s=body_timeout,
                 drain_timeout_s=drain_timeout,
                 text_cache_bytes=text_cache_bytes,
+                states_bytes=states_bytes,
                 target_step_s=target_step,
             ),
             host=host,
@@ -287,8 +291,8 @@ def show_times_in_log() -> None:
         handler.setFormatter(form)
 
 
-def _load(settings: "ServerSettings") -> "Answering":
+def _load(settings: "ServerSettings", listener: "Listener") -> "Answering":
     # Here, because it imports PyTorch: the socket listens before that.
     from kalm_reranker.server.loading import load_answering
 
-    return load_answering(settings)
+    return load_answering(settings, listener)

@@ -42,6 +42,10 @@ TextCacheBytesOption = Annotated[
     int,
     _limit("--text-cache-bytes", "Kept states of documents that came as text; 0 keeps none."),
 ]
+StatesBytesOption = Annotated[
+    int,
+    _limit("--states-bytes", "Passage states that requests in work hold at once; others wait."),
+]
 TargetStepOption = Annotated[
     float,
     _limit(

@@ -59,7 +59,6 @@ def build_app(settings: ServerSettings, lifecycle: Lifecycle) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        root_path=settings.root_path,
         redirect_slashes=False,
         middleware=_middleware(shared),
         lifespan=_lifespan,
@@ -109,7 +108,7 @@ def _middleware(shared: AppState) -> list[Middleware]:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     lifecycle: Lifecycle = app.state.lifecycle
-    lifecycle.start()
+    lifecycle.start(app.state.metrics)
     try:
         yield
     finally:

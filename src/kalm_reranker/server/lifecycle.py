@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
+from kalm_reranker.batching.listener import Listener
 from kalm_reranker.errors import NotReadyError
 from kalm_reranker.server.answering import Answering
 from kalm_reranker.server.settings import ServerSettings
@@ -14,7 +15,7 @@ from kalm_reranker.server.settings import ServerSettings
 logger = logging.getLogger(__name__)
 
 State: TypeAlias = Literal["loading", "ready", "draining", "stopped", "failed"]
-Load: TypeAlias = Callable[[ServerSettings], Answering]
+Load: TypeAlias = Callable[[ServerSettings, Listener], Answering]
 
 
 class Lifecycle:
@@ -45,7 +46,7 @@ class Lifecycle:
     @classmethod
     def ready(cls, settings: ServerSettings, service: Answering) -> "Lifecycle":
         """Returns one whose model is loaded already."""
-        lifecycle = cls(settings, lambda _: service)
+        lifecycle = cls(settings, lambda *_: service)
         lifecycle._end_loading(service, None)
         return lifecycle
 
@@ -80,14 +81,18 @@ class Lifecycle:
         else:
             self._listeners.append(listener)
 
-    def start(self) -> None:
-        """Begins to load in a thread; call it in the event loop."""
+    def start(self, listener: Listener) -> None:
+        """Begins to load in a thread; call it in the event loop.
+
+        Args:
+            listener: Who is told of the engine's single observations.
+        """
         if self._state != "loading" or self._thread is not None:
             return
         # A daemon: who stops a server that still loads does not want to wait for the download.
         self._thread = threading.Thread(
             target=self._load_in_thread,
-            args=(asyncio.get_running_loop(),),
+            args=(asyncio.get_running_loop(), listener),
             name="kalm-load",
             daemon=True,
         )
@@ -110,10 +115,10 @@ class Lifecycle:
         if self._service is not None:
             await asyncio.to_thread(self._service.close)
 
-    def _load_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _load_in_thread(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> None:
         service, error = None, None
         try:
-            service = self._load(self._settings)
+            service = self._load(self._settings, listener)
         except Exception as caught:  # the thread that serves must hear of it, whatever it is
             error = caught
         try:

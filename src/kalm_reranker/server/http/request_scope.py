@@ -42,6 +42,7 @@ class RequestScope:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
+        scope["root_path"] = self._shared.settings.root_path
         state = scope.setdefault("state", {})
         request_id = state["request_id"] = _request_id(Headers(scope=scope))
         status: int | None = None
