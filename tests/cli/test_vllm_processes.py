@@ -21,7 +21,7 @@ def client(*arguments, **environment):
         [BIN / "kalm-vllm-client", *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, **environment},
+        env={**os.environ, "KALM_API_KEY": "key-two", **environment},
     )
 
 
@@ -39,15 +39,23 @@ def reranker():
 
 
 @pytest.fixture(scope="module")
-def server():
-    running = ServerProcess(
-        *SERVE, *("--model", "pico", "--port", "0", "--dtype", "float32", "--max-model-len", "2048")
-    )
-    running.line_with("ready")
-    yield running
-    running.signal()
-    assert running.ended() == 0
-    running.close()
+def keys(tmp_path_factory):
+    file = tmp_path_factory.mktemp("keys") / "keys"
+    file.write_text("key-one  # ours\nkey-two\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def server(keys):
+    options = ["--model", "pico", "--port", "0", "--dtype", "float32", "--max-model-len", "2048"]
+    running = ServerProcess(*SERVE, *options, "--api-key-file", str(keys))
+    try:
+        running.line_with("ready")
+        yield running
+        running.signal()
+        assert running.ended() == 0
+    finally:
+        running.close()
 
 
 @pytest.mark.parametrize("name", ["client", "rerank", "serve"])
@@ -107,22 +115,14 @@ def test_a_request_that_makes_no_sense(server, tmp_path):
     assert "documents" in done.stderr
 
 
-def test_keys_guard_the_server(tmp_path):
-    keys = tmp_path / "keys"
-    keys.write_text("one\ntwo\n")
-    running = ServerProcess(*SERVE, "--model", "pico", "--port", "0", "--api-key-file", str(keys))
-    try:
-        running.line_with("ready")
-        request = ["--base-url", running.url, "--json-file", EXAMPLES / "score_request.json"]
-        request += ["--endpoint", "score"]
-        done = client(*request)
-        assert done.returncode == 1
-        assert "401" in done.stderr
-        assert "hint: Give the server's API key" in done.stderr
-        assert client(*request, KALM_API_KEY="two").returncode == 0
-        assert client(*request, "--api-key-file", keys).returncode == 0
-    finally:
-        running.close()
+def test_keys_guard_the_server(server, keys):
+    request = ["--base-url", server.url, "--json-file", EXAMPLES / "score_request.json"]
+    request += ["--endpoint", "score"]
+    done = client(*request, KALM_API_KEY="")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "401 unauthorized" in done.stderr
+    assert "hint: Give the server's API key" in done.stderr
+    assert client(*request, "--api-key-file", keys, KALM_API_KEY="").returncode == 0
 
 
 def test_a_model_that_cannot_be_fetched_ends_the_server():
