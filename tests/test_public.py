@@ -10,7 +10,9 @@ import kalm_reranker
 
 def test_public_names():
     assert kalm_reranker.__all__ == [
+        "AsyncKaLMClient",
         "CascadeSettings",
+        "KaLMClient",
         "KaLMReranker",
         "KalmRerankerError",
         "Passage",

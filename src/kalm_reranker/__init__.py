@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kalm_reranker.checkpoints.settings import CascadeSettings
+    from kalm_reranker.client import AsyncKaLMClient, KaLMClient
     from kalm_reranker.encoding.states import PassageStates
     from kalm_reranker.errors import KalmRerankerError
     from kalm_reranker.index.passage_index import PassageIndex
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "AsyncKaLMClient": "kalm_reranker.client",
+    "KaLMClient": "kalm_reranker.client",
     "CascadeSettings": "kalm_reranker.checkpoints.settings",
     "Passage": "kalm_reranker.store.passage",
     "PassageIndex": "kalm_reranker.index.passage_index",
@@ -32,7 +35,9 @@ _HOME = {
 }
 
 __all__ = [
+    "AsyncKaLMClient",
     "CascadeSettings",
+    "KaLMClient",
     "KaLMReranker",
     "KalmRerankerError",
     "Passage",
