@@ -9,8 +9,8 @@ from kalm_reranker.index.passage_index import PassageIndex
 from kalm_reranker.reranker import KaLMReranker
 from kalm_reranker.server.app import build_app
 from kalm_reranker.server.lifecycle import Lifecycle
+from kalm_reranker.server.service import Service
 from kalm_reranker.server.settings import ServerSettings
-from tests.server.routes.pico_service import PicoService
 
 
 @pytest.fixture(scope="package")
@@ -31,7 +31,10 @@ def serve(reranker):
 
         def served(index=None, **settings):
             chosen = ServerSettings(**settings)
-            app = build_app(chosen, Lifecycle.ready(chosen, PicoService(reranker, index)))
+            # Servers of a module have one reranker in turn; the last one computes.
+            reranker.pipeline.compute = reranker.pipeline.direct
+            service = Service(reranker, chosen.limits, index=index)
+            app = build_app(chosen, Lifecycle.ready(chosen, service))
             return stack.enter_context(TestClient(app, base_url="http://127.0.0.1:8000"))
 
         yield served
