@@ -1,6 +1,7 @@
 """What is asked again, when, and what never is: against a server that misbehaves."""
 
 import asyncio
+import logging
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -9,6 +10,7 @@ import pytest
 
 from kalm_reranker.client import AsyncKaLMClient, KaLMClient
 from kalm_reranker.errors import ClientError, ServerRefusedError, ServerUnreachableError
+from kalm_reranker.server.settings import Limits
 from tests.client.answers_of_a_server import obliging
 from tests.client.scripted_server import (
     answer,
@@ -227,3 +229,21 @@ def test_a_client_may_come_before_the_model_is_loaded(kind):
         assert len(call(kind, running.url)) == 2
     finally:
         running.stop()
+
+
+def test_who_finds_a_real_server_full_gets_an_answer_later(caplog):
+    caplog.set_level(logging.INFO, "kalm_reranker.client")
+    limits = Limits(max_pending_requests=2)
+    running = RunningServer(Arithmetic(delay_s=0.2), limits=limits)
+
+    async def ask():
+        async with AsyncKaLMClient(running.url) as client:
+            return await asyncio.gather(*(client.rank("about", DOCUMENTS) for _ in range(4)))
+
+    try:
+        rankings = asyncio.run(ask())
+    finally:
+        running.stop()
+    assert len(rankings) == 4
+    assert all(ranking == rankings[0] for ranking in rankings)
+    assert sum("status 429; asking again" in one.getMessage() for one in caplog.records) >= 2
