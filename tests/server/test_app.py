@@ -161,6 +161,7 @@ def test_translation_to_openapi_3_0():
             "many": {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]},
             "pair": {"type": "array", "prefixItems": [{"type": "string"}, {"type": "number"}]},
             "type": {"type": ["string", "null"]},
+            "other": {"type": "null"},
         },
         "example": {"anyOf": [{"type": "null"}], "const": 1},
     }
@@ -179,6 +180,7 @@ def test_translation_to_openapi_3_0():
             "many": {"anyOf": [{"type": "string"}, {"type": "integer"}], "nullable": True},
             "pair": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "number"}]}},
             "type": {"type": "string", "nullable": True},
+            "other": {"enum": [None], "nullable": True},
         },
         "example": {"anyOf": [{"type": "null"}], "const": 1},
     }

@@ -208,8 +208,9 @@ def serve(
 ) -> None:
     """Answer rerank requests over HTTP, in the shapes of the clients there are.
 
-    Cohere, Jina, Voyage, text-embeddings-inference, vLLM, KaLM; docs/serving.md shows how to run,
-    secure and watch it. SIGTERM finishes what was accepted.
+    Cohere, Jina, Voyage, text-embeddings-inference, vLLM and KaLM.
+
+    SIGTERM finishes what was accepted. See docs/serving.md.
 
     [dim]kalm serve --model nano[/dim]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from kalm_reranker.server.json_body import JsonValue
 
+_NULL = {"enum": [None], "nullable": True}  # 3.0 has no type for it
 _BOUNDS = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
 
 
@@ -30,6 +31,8 @@ def _translate(node: JsonValue) -> Any:  # noqa: ANN401  # of the same kind as `
 
 
 def _translate_schema(node: dict[str, Any]) -> dict[str, Any]:
+    if node.get("type") == "null":
+        node = {**{key: value for key, value in node.items() if key != "type"}, **_NULL}
     if isinstance(node.get("anyOf"), list):
         node = _nullable_union(node)
     if isinstance(node.get("type"), list):
@@ -53,7 +56,7 @@ def _translate_schema(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _nullable_union(node: dict[str, Any]) -> dict[str, Any]:
-    options = [option for option in node["anyOf"] if option != {"type": "null"}]
+    options = [option for option in node["anyOf"] if option != _NULL]
     if len(options) == len(node["anyOf"]):
         return node
     rest = {key: value for key, value in node.items() if key != "anyOf"}
