@@ -218,15 +218,14 @@ def test_health_is_asked_once(server, client):
         client.health()
 
 
-@both
-def test_a_client_may_come_before_the_model_is_loaded(kind):
-    def load(settings):
+def test_a_client_may_come_before_the_model_is_loaded():
+    def load(settings, listener):
         time.sleep(0.3)
         return Arithmetic()
 
     running = RunningServer(load=load)
     try:
-        assert len(call(kind, running.url)) == 2
+        assert len(call("sync", running.url)) == 2
     finally:
         running.stop()
 
