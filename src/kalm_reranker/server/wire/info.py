@@ -76,6 +76,7 @@ def _as_tei(facts: ModelFacts, limits: Limits) -> dict[str, Any]:
         "max_batch_tokens": limits.max_documents * (facts.max_length + facts.query_max_length),
         "max_client_batch_size": limits.max_documents,
         "auto_truncate": True,
-        "tokenization_workers": 1,
+        # Each request is tokenised in a thread of its own.
+        "tokenization_workers": limits.max_pending_requests,
         "version": __version__,
     }

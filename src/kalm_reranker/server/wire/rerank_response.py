@@ -85,11 +85,9 @@ def render_rerank(
     order = sorted(range(len(result.pairs)), key=lambda index: -result.pairs[index].margin)
     if wanted.tei:
         return [_tei_item(wanted, result, index) for index in order]
-    texts = {index: _text(wanted, result, index) for index in order[: wanted.top]}
-    items = {
-        index: _item(wanted, result.pairs[index], index, frame.facts)
-        for index in order[: wanted.top]
-    }
+    best = order[: wanted.top]
+    texts = {index: _text(wanted, result, index) for index in best}
+    items = {index: _item(wanted, result.pairs[index], index, frame.facts) for index in best}
     answer = {
         "id": frame.request_id,
         "object": "rerank",
