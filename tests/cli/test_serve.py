@@ -165,18 +165,8 @@ def test_help_costs_no_library():
 @pytest.fixture(scope="module")
 def served():
     """A server of the bundled model, started as users start it."""
-    server = ServerProcess(
-        *KALM,
-        "serve",
-        "--port",
-        "0",
-        "--no-warm-up",
-        "--dtype",
-        "float32",
-        "--threads",
-        "1",
-        KALM_API_KEYS="k1 k2",
-    )
+    options = "--port 0 --no-warm-up --dtype float32 --threads 1"
+    server = ServerProcess(*KALM, "serve", *options.split(), KALM_API_KEYS="k1 k2")
     try:
         server.line_with("ready: pico, loaded in")
         yield server

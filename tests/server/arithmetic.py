@@ -41,6 +41,7 @@ class Arithmetic:
 
     Attributes:
         delay_s: How long a call takes.
+        gate: Calls wait until it returns True.
         calls: Calls that began.
         cancelled: Calls that were cancelled.
         finished: Calls that were answered.
@@ -48,8 +49,9 @@ class Arithmetic:
         alive: Whether its engine runs; tests set it to False.
     """
 
-    def __init__(self, delay_s=0.0):
+    def __init__(self, delay_s=0.0, gate=lambda: True):
         self.delay_s = delay_s
+        self.gate = gate
         self.calls = 0
         self.cancelled = 0
         self.finished = 0
@@ -61,6 +63,8 @@ class Arithmetic:
         self.calls += 1
         try:
             await asyncio.sleep(self.delay_s)
+            while not self.gate():
+                await asyncio.sleep(0.005)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise

@@ -1,9 +1,10 @@
 """A server whose service takes as long as it is told: python -m tests.server.slow_server.
 
-Arguments: seconds that loading takes, seconds that a call takes, seconds to drain, what fails.
+Arguments: seconds that loading takes, a file that calls wait for, seconds to drain, what fails.
 """
 
 import sys
+from pathlib import Path
 
 import typer
 
@@ -14,9 +15,9 @@ from tests.server.arithmetic import Arithmetic, load_slowly
 
 
 def main():
-    loading_s, call_s, drain_s = map(float, sys.argv[1:4])
+    loading_s, drain_s = float(sys.argv[1]), float(sys.argv[3])
     fails = sys.argv[4:]
-    load = load_slowly(loading_s, Arithmetic(delay_s=call_s))
+    load = load_slowly(loading_s, Arithmetic(gate=Path(sys.argv[2]).exists))
 
     def load_or_fail(settings, listener):
         service = load(settings, listener)

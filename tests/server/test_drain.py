@@ -50,8 +50,8 @@ def pending(client):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_accepted_requests_are_finished(start_process, number):
-    server = start_process(*MODULE, "0", "1", "20")
+def test_accepted_requests_are_finished(start_process, tmp_path, number):
+    server = start_process(*MODULE, "0", str(tmp_path / "go"), "60")
     server.line_with("ready")
     with client_of(server) as client:
         askers = Askers(server, 20)
@@ -65,6 +65,7 @@ def test_accepted_requests_are_finished(start_process, number):
         ready = httpx.get(f"{server.url}/health/ready", trust_env=False)
         assert (ready.status_code, ready.json()["status"]) == (503, "draining")
         assert httpx.get(f"{server.url}/health/live", trust_env=False).status_code == 200
+    (tmp_path / "go").touch()
     askers.wait()
     assert (askers.statuses, askers.errors) == ([200] * 20, [])
     assert server.ended() == 0
@@ -72,7 +73,7 @@ def test_accepted_requests_are_finished(start_process, number):
 
 
 def test_what_is_not_finished_in_time_is_503(start_process):
-    server = start_process(*MODULE, "0", "60", "0.3")
+    server = start_process(*MODULE, "0", "/never", "0.3")
     server.line_with("ready")
     with client_of(server) as client:
         askers = Askers(server, 3)
@@ -85,7 +86,7 @@ def test_what_is_not_finished_in_time_is_503(start_process):
 
 
 def test_a_second_signal_ends_it_at_once(start_process):
-    server = start_process(*MODULE, "0", "60", "60")
+    server = start_process(*MODULE, "0", "/never", "60")
     server.line_with("ready")
     with client_of(server) as client:
         askers = Askers(server, 3)
@@ -95,22 +96,22 @@ def test_a_second_signal_ends_it_at_once(start_process):
     started = time.monotonic()
     server.signal(signal.SIGINT)
     assert server.ended() == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     askers.wait()
     assert (askers.statuses, askers.errors) == ([503] * 3, [])
 
 
 def test_a_signal_while_loading_ends_it_at_once(start_process):
-    server = start_process(*MODULE, "60", "0", "60")
+    server = start_process(*MODULE, "60", "/", "60")
     assert httpx.get(f"{server.url}/health/ready", trust_env=False).status_code == 503
     started = time.monotonic()
     server.signal()
     assert server.ended() == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 def test_nothing_to_finish(start_process):
-    server = start_process(*MODULE, "0", "0", "60")
+    server = start_process(*MODULE, "0", "/", "60")
     server.line_with("ready")
     with client_of(server) as client:  # with a connection that is kept open
         assert client.post("/rerank", json=QUESTION).status_code == 200
@@ -124,7 +125,7 @@ def test_nothing_to_finish(start_process):
     [("checkpoint", "model.safetensors is cut off."), ("torch", "RuntimeError: CUDA driver")],
 )
 def test_a_model_that_cannot_be_loaded_ends_it(start_process, fails, words):
-    server = start_process(*MODULE, "0.3", "0", "1", fails)
+    server = start_process(*MODULE, "0.3", "/", "1", fails)
     assert server.ended() == 1
     server.line_with("listening on")
     server.line_with(words)

@@ -80,9 +80,9 @@ def test_slow_heads_are_cut_off(start_either):
     server = start_either(limits=Limits(body_timeout_s=0.3))
     with RawConnection(server) as connection:
         took = connection.send_slowly(
-            (f"x-{n}: y\r\n" if n else head()[:-2] for n in range(99)), 0.05
+            (f"x-{n}: y\r\n" if n else head()[:-2] for n in range(400)), 0.05
         )
-        assert 0.2 < took < 2
+        assert 0.2 < took < 10
         status, _, body = connection.answer()
         assert (status, body["error"]["code"]) == (408, "head_timeout")
         assert connection.is_at_end()
@@ -94,8 +94,8 @@ def test_slow_heads_of_later_requests_are_cut_off(start_either):
     with RawConnection(server) as connection:
         connection.send(WHOLE)
         assert connection.answer()[0] == 200
-        took = connection.send_slowly((byte for byte in head() * 9), 0.02)
-        assert 0.2 < took < 2
+        took = connection.send_slowly((byte for byte in head() * 99), 0.02)
+        assert 0.2 < took < 10
         assert connection.answer()[0] == 408
         assert connection.is_at_end()
 
@@ -105,13 +105,13 @@ def test_connections_that_say_nothing_are_closed(start_either):
     with RawConnection(server) as connection:
         started = time.monotonic()
         assert connection.is_at_end()
-        assert 0.2 < time.monotonic() - started < 2
+        assert 0.2 < time.monotonic() - started < 10
 
 
 def test_empty_lines_do_not_keep_a_connection_open(start_either):
     server = start_either(limits=Limits(body_timeout_s=0.3))
     with RawConnection(server) as connection:
-        assert connection.send_slowly(["\r\n"] * 99, 0.02) < 2
+        assert connection.send_slowly(["\r\n"] * 999, 0.02) < 10
 
 
 def test_a_request_that_is_worked_on_is_no_slow_head(start_either):
@@ -129,8 +129,8 @@ def test_slow_bodies_are_cut_off(start_either, framing):
     with RawConnection(server) as connection:
         connection.send(head("/probe", TYPE, framing))
         parts = ("1\r\n \r\n" if framing == CHUNKED else " " for _ in range(len(BODY) - 1))
-        took = connection.send_slowly(parts, 0.05)
-        assert 0.2 < took < 2
+        took = connection.send_slowly(parts, 0.1)
+        assert 0.2 < took < 4
         status, headers, body = connection.answer()
         assert (status, body["error"]["code"]) == (408, "body_timeout")
         assert headers["connection"] == "close"
@@ -168,13 +168,13 @@ def test_endless_chunks_are_413_and_cost_no_memory(start_either):
         assert connection.answer()[0] == 413
         sent = 0
         started = time.monotonic()
-        while time.monotonic() - started < 3:  # what follows is dropped, for a while
+        while time.monotonic() - started < 20:  # what follows is dropped, for a while
             try:
                 connection.send(piece)
             except OSError:
                 break
             sent += len(piece)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
         assert sent > 1_000_000
     assert resident_bytes() - before < 20_000_000
     assert_healthy(server)
