@@ -1,9 +1,9 @@
 """`kalm serve`: its options, and the server it starts."""
 
-import os
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from kalm_reranker.reranker import KaLMReranker
 from kalm_reranker.server import run
 from kalm_reranker.server.settings import Limits, ModelSettings, ServerSettings
-from tests.server.running import ServerProcess
+from tests.server.running import ServerProcess, client_of, wait_until
 
 KALM = ("-c", "from kalm_reranker.cli.main import main; main()")
 DEFAULT = ServerSettings(model=ModelSettings(model="pico"))
@@ -209,9 +209,28 @@ def test_its_log_has_a_line_for_each_request(served):
     assert not any("secret" in line or "k1" in line for line in served.lines)
 
 
-def test_a_signal_ends_it_well(served):
-    if os.name != "posix":
-        pytest.skip("signals of POSIX")
+def test_a_signal_ends_it_when_all_is_answered(served):
+    """Last, since it ends the server of the others."""
+    documents = [f"passage {number} of the whole " * 20 for number in range(60)]
+    answers = []
+
+    def ask(query):
+        with client_of(served, headers={"x-api-key": "k1"}) as client:
+            answers.append(
+                client.post("/rerank", json={"query": query, "documents": documents, "top_n": 3})
+            )
+
+    threads = [threading.Thread(target=ask, args=(f"which is {n}?",)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    with client_of(served, headers={"x-api-key": "k1"}) as client:
+        wait_until(lambda: client.get("/health").json()["pending_requests"] == 6 or answers)
+    assert not answers
     served.signal()
+    for thread in threads:
+        thread.join()
+    assert [answer.status_code for answer in answers] == [200] * 6
+    assert all(len(answer.json()["results"]) == 3 for answer in answers)
     assert served.ended() == 0
+    served.line_with("finishing 6 requests")
     assert not any("Traceback" in line or "rror" in line for line in served.lines)

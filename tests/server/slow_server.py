@@ -4,6 +4,7 @@ Arguments: seconds that loading takes, a file that calls wait for, seconds to dr
 """
 
 import sys
+import time
 from pathlib import Path
 
 import typer
@@ -14,6 +15,11 @@ from kalm_reranker.server.settings import Limits, ServerSettings
 from tests.server.arithmetic import Arithmetic, load_slowly
 
 
+def close_never():
+    typer.echo("closing", err=True)
+    time.sleep(3600)
+
+
 def main():
     loading_s, drain_s = float(sys.argv[1]), float(sys.argv[3])
     fails = sys.argv[4:]
@@ -21,6 +27,8 @@ def main():
 
     def load_or_fail(settings, listener):
         service = load(settings, listener)
+        if "close" in fails:
+            service.close = close_never
         if "checkpoint" in fails:
             raise InvalidCheckpointError("model.safetensors is cut off.", hint="Fetch it again.")
         if "torch" in fails:

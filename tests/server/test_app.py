@@ -142,7 +142,7 @@ class TestDocs:
             assert client.get(path).status_code == 404
 
     def test_behind_a_prefix(self, start, connect):
-        client = connect(start(root_path="/rerank-api"))
+        client = connect(start(root_path="rerank-api/"))
         assert client.get("/openapi.json").json()["servers"] == [{"url": "/rerank-api"}]
         assert client.get("/rerank-api/health/live").status_code == 200
         assert client.get("/health/live").status_code == 200

@@ -101,6 +101,18 @@ def test_a_second_signal_ends_it_at_once(start_process):
     assert (askers.statuses, askers.errors) == ([503] * 3, [])
 
 
+def test_a_third_signal_ends_it_whatever_hangs(start_process):
+    server = start_process(*MODULE, "0", "/", "60", "close")
+    server.line_with("ready")
+    server.signal()
+    server.line_with("closing")
+    server.signal()
+    time.sleep(0.5)
+    assert server.process.poll() is None
+    server.signal()
+    assert server.ended() == 1
+
+
 def test_a_signal_while_loading_ends_it_at_once(start_process):
     server = start_process(*MODULE, "60", "/", "60")
     assert httpx.get(f"{server.url}/health/ready", trust_env=False).status_code == 503

@@ -54,16 +54,17 @@ def test_from_loading_to_stopped():
     assert loaded_in[0] is not threading.main_thread()
 
 
-def test_loading_that_fails():
+@pytest.mark.parametrize("error", [InvalidCheckpointError("no weights"), SystemExit(3)])
+def test_loading_that_fails(error):
     def load(settings, listener):
-        raise InvalidCheckpointError("no weights")
+        raise error
 
     async def work():
         lifecycle = Lifecycle(SETTINGS, load)
         lifecycle.start(NoListener())
         await lifecycle.loaded()
         assert lifecycle.state == "failed"
-        assert isinstance(lifecycle.error, InvalidCheckpointError)
+        assert lifecycle.error is error or str(lifecycle.error) == "loading ended itself: 3"
         with pytest.raises(NotReadyError, match="could not be loaded"):
             lifecycle.service()
         await lifecycle.stop()

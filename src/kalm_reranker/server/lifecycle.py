@@ -116,11 +116,14 @@ class Lifecycle:
             await asyncio.to_thread(self._service.close)
 
     def _load_in_thread(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> None:
-        service, error = None, None
+        service: Answering | None = None
+        error: Exception | None = None
         try:
             service = self._load(self._settings, listener)
         except Exception as caught:  # the thread that serves must hear of it, whatever it is
             error = caught
+        except SystemExit as caught:  # of a library; it would end this thread only
+            error = RuntimeError(f"loading ended itself: {caught}")
         try:
             loop.call_soon_threadsafe(self._end_loading, service, error)
         except RuntimeError:  # the loop is closed: nobody waits any more
@@ -136,7 +139,7 @@ class Lifecycle:
         self.error = error
         if self._state == "loading":
             self._state = "ready" if error is None else "failed"
+        self._loaded.set()
         if service is not None:
             for listener in self._listeners:
                 listener(service)
-        self._loaded.set()

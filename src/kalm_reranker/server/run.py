@@ -1,7 +1,8 @@
 """A server as a process: it listens, loads, answers, and ends when it is told to.
 
 SIGTERM or SIGINT: no new requests for the model (503, also for `/health/ready`), those accepted are
-finished, then the model is closed. A second signal ends the accepted ones with 503.
+finished, then the model is closed. A second signal ends the accepted ones with 503, a third one the
+process.
 """
 
 import asyncio
@@ -36,6 +37,9 @@ _POLL_S = 0.02
 # Clients keep connections open between requests. With those at work, fewer than the 1,024 files
 # that a process may have open on most systems.
 _IDLE_CONNECTIONS = 512
+# Longer than clients and proxies keep a connection that they do not use (up to a minute): else one
+# of them sends a request just when it is closed here, and gets no answer.
+_KEEP_ALIVE_S = 75
 _LAST_BYTES_S = 5  # for clients that are slow to read their answers
 _LAST_BYTES_IN_HURRY_S = 1
 _SIGNALS = uvicorn.server.HANDLED_SIGNALS
@@ -128,7 +132,9 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begins to end the server; the second time, ends what is being finished."""
+        """Begins to end the server; then ends what is being finished; then just ends."""
+        if self._hurry:
+            os._exit(1)  # whatever hangs, only this helps
         self._hurry = self.should_exit
         self.should_exit = True
 
@@ -156,6 +162,7 @@ def _config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nothing here depends on who asks
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_LAST_BYTES_S,
     )
 

@@ -35,6 +35,8 @@ class RequestScope:
     def __init__(self, app: ASGIApp, shared: AppState) -> None:
         self._app = app
         self._shared = shared
+        prefix = shared.settings.root_path.strip("/")
+        self._prefix = f"/{prefix}" if prefix else ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, and writes down what became of it."""
@@ -42,7 +44,7 @@ class RequestScope:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
-        scope["root_path"] = self._shared.settings.root_path
+        scope["root_path"] = self._prefix
         state = scope.setdefault("state", {})
         request_id = state["request_id"] = _request_id(Headers(scope=scope))
         status: int | None = None
