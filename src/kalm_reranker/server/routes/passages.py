@@ -42,6 +42,15 @@ _MISSING_OK: Final = parameter(
     description="Leave out ids that do not exist, instead of 404.",
 )
 
+_LINKS: Final = {
+    name: {
+        "operationId": name,
+        "parameters": {"id": "$request.body#/passages/0/id"},
+        "description": "By the id of a passage that was sent.",
+    }
+    for name in ("get_passage", "delete_passage")
+}
+
 
 def make_router(settings: ServerSettings) -> APIRouter:
     """Returns the routes, documented with the limits of a server."""
@@ -54,7 +63,7 @@ def make_router(settings: ServerSettings) -> APIRouter:
         summary="Store passages",
         operation_id="add_passages",
         response_model=PassagesAdded,
-        responses=failure_responses(*OF_ANY_BODY, 404),
+        responses={200: {"links": _LINKS}, **failure_responses(*OF_ANY_BODY, 404)},
         openapi_extra=json_body(_schema(settings.limits), examples.ADD_PASSAGES),
     )
     router.add_api_route(
