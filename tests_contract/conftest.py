@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ os.environ.update(
     NO_PROXY="127.0.0.1",
 )
 
+from tests_contract import plain
 from tests_contract.client import Client, clients_of
 from tests_contract.environments import MODULES
+from tests_contract.examples import HONEY
 from tests_contract.serving import Server, serving
 
 KEYS = ("contract-key-one", "contract-key-two")
@@ -41,6 +44,26 @@ def narrow_server() -> Iterator[Server]:
     """A server that takes on one request at a time."""
     with serving(_KALM, KEYS, "--max-pending-requests", "1") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def stocked_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with an index that holds the honey example, each text under its number."""
+    folder = tmp_path_factory.mktemp("stocked") / "index"
+    subprocess.run([_KALM, "index", "create", folder], check=True)
+    with serving(_KALM, KEYS, "--index", str(folder)) as running:
+        passages = [{"id": str(index), "text": text} for index, text in enumerate(HONEY.documents)]
+        answer = plain.request(f"{running.url}/v1/passages", running.key, {"passages": passages})
+        assert answer[0] == 200, answer
+        yield running
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leaves out what is particular to clients of another environment."""
+    if collection_path.parent.name != "particulars" or not collection_path.stem.startswith("test_"):
+        return None
+    modules = MODULES.get(_ENVIRONMENT, ())
+    return True if collection_path.stem.removeprefix("test_") not in modules else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

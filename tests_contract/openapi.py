@@ -1,6 +1,9 @@
 """Has schemathesis try to break a server by its own OpenAPI document; status 0 if it could not.
 
-usage: python -m tests_contract.openapi --kalm PATH [--port PORT] [schemathesis' options]
+usage: python -m tests_contract.openapi [--kalm PATH] [--port PORT] [--explore] [OPTION]...
+
+Options are schemathesis' own. A run tries the same cases each time, so that it fails for what
+changed and not by luck; with --explore it tries others.
 """
 
 import argparse
@@ -35,7 +38,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests_contract.openapi")
     parser.add_argument("--kalm", type=Path, default=Path(".venv/bin/kalm"))
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--explore", action="store_true")
     arguments, more = parser.parse_known_args()
+    if not arguments.explore:
+        more.append("--generation-deterministic")
     kalm = arguments.kalm.absolute()
     with tempfile.TemporaryDirectory() as folder:
         index = Path(folder) / "index"
@@ -77,8 +83,6 @@ def _schemathesis(server: Server, folder: Path, more: list[str]) -> int:
         *("--max-examples", str(_MAX_EXAMPLES)),
         *("--request-timeout", str(_TIMEOUT_S)),
         *("--workers", "2"),
-        # A run is to fail for what changed, not by luck.
-        "--generation-deterministic",
         "--continue-on-failure",
         *more,
     ]

@@ -1,29 +1,30 @@
-"""What schemathesis may not take for valid although the OpenAPI document cannot forbid it."""
+"""Which refusals of valid data are right although the OpenAPI document cannot foretell them."""
 
-from typing import Any
+import re
 
 import schemathesis
+from schemathesis.core.failures import Failure
+from schemathesis.core.transport import Response
+from schemathesis.openapi.checks import RejectedPositiveData
 
-_SIDES = (
-    ("queries", "documents"),
-    ("queries", "items"),
-    ("text_1", "text_2"),
-    ("data_1", "data_2"),
+_BEYOND_SCHEMAS = (
+    # A schema counts characters, the model tokens; only where a request forbids to cut.
+    r"has more than [\d,]+ tokens, and truncation is off",
+    # A schema cannot compare two lists.
+    r"(\w+) must be as many as (\w+), or one of either",
+    # An index is made with vectors or without.
+    r"needs dense vectors; this index was made without them",
 )
+_RIGHT_REFUSAL = re.compile("|".join(_BEYOND_SCHEMAS))
 
 
 @schemathesis.hook
-def filter_case(context: schemathesis.HookContext, case: schemathesis.Case) -> bool:
-    """Leaves out `/score` with two lists of different lengths: JSON Schema cannot compare them."""
-    return not (case.path.endswith("/score") and _is_uneven(case.body))
-
-
-def _is_uneven(body: Any) -> bool:  # noqa: ANN401
-    if not isinstance(body, dict):
-        return False
-    lengths = [
-        (len(body[first]), len(body[second]))
-        for first, second in _SIDES
-        if isinstance(body.get(first), list) and isinstance(body.get(second), list)
-    ]
-    return any(first != second and 1 not in (first, second) for first, second in lengths)
+def filter_failure(
+    context: schemathesis.HookContext, failure: Failure, case: schemathesis.Case, response: Response
+) -> bool:
+    """Returns False for what is no failure."""
+    return not (
+        isinstance(failure, RejectedPositiveData)
+        and response.status_code in (400, 422)
+        and _RIGHT_REFUSAL.search(response.text)
+    )

@@ -78,5 +78,5 @@ def _wait(server: Server, process: subprocess.Popen[bytes]) -> None:
                 return
         except OSError:
             pass  # not listening yet
-        time.sleep(0.1)
+        time.sleep(0.25)
     raise TimeoutError(f"kalm serve was not ready after {START_TIMEOUT_S:.0f} s")

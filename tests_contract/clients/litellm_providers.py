@@ -12,6 +12,11 @@ _INFINITY_NOTE = (
     "`return_documents=False`, or use `hosted_vllm/`."
 )
 
+_TEI_NOTE = (
+    "TEI's API has no top_n, so all documents come back; and LiteLLM always forbids to cut long "
+    "ones, so that one above the server's limit is an error: use `hosted_vllm/` for such."
+)
+
 
 def _read(answer: Any, documents: Sequence[str]) -> list[Ranked]:  # noqa: ANN401
     return [
@@ -29,6 +34,7 @@ def _provider(
     call: str = "litellm.rerank({})",
     imports: str = "import litellm",
     texts: bool = True,
+    cuts: bool = True,
     note: str = "",
 ) -> Client:
     flag = "" if texts else ", return_documents=False"
@@ -45,6 +51,7 @@ def _provider(
         call=call.format(arguments),
         read=_read,
         texts=texts,
+        cuts=cuts,
         unauthorized=(litellm.AuthenticationError,),
         overloaded=(litellm.RateLimitError,),
         note=note,
@@ -58,7 +65,7 @@ CLIENTS = [
     _provider(
         "hosted_vllm", "/v1/rerank", 'URL + "/v1"', name="LiteLLM hosted_vllm/, URL with /v1"
     ),
-    _provider("huggingface", "/rerank"),
+    _provider("huggingface", "/rerank", cuts=False, note=_TEI_NOTE),
     _provider("voyage", "/v1/rerank", 'URL + "/v1"'),
     _provider("infinity", "/rerank", texts=False, note=_INFINITY_NOTE),
     _provider(

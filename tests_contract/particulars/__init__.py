@@ -1,0 +1,1 @@
+"""What one client alone can ask for, a file per module of `clients`."""
