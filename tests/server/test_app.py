@@ -117,6 +117,7 @@ class TestDocs:
         policy = page.headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "script-src 'self';" in policy
+        assert "unsafe" not in policy
         for name in ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png", "start.js"):
             assert name in page.text
             file = client.get(f"/docs/{name}")

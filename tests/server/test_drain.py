@@ -113,6 +113,16 @@ def test_a_third_signal_ends_it_whatever_hangs(start_process):
     assert server.ended() == 1
 
 
+@pytest.mark.parametrize(
+    ("odd", "warns"), [(["public"], True), (["public", "keys"], False), ([], False)]
+)
+def test_who_opens_a_server_to_all_is_warned(start_process, odd, warns):
+    server = start_process(*MODULE, "0", "/", "1", *odd)
+    server.line_with("ready")
+    assert any(line.startswith("warning: 0.0.0.0 can be") for line in server.lines) == warns
+    assert not any("secret" in line for line in server.lines)
+
+
 def test_a_signal_while_loading_ends_it_at_once(start_process):
     server = start_process(*MODULE, "60", "/", "60")
     assert httpx.get(f"{server.url}/health/ready", trust_env=False).status_code == 503

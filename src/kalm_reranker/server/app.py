@@ -73,11 +73,11 @@ def build_app(settings: ServerSettings, lifecycle: Lifecycle) -> FastAPI:
     app.state.lifecycle = lifecycle
     app.state.admission = admission
     app.state.metrics = numbers
-    app.include_router(health.router)
     # Said in the OpenAPI document; what enforces it is the middleware, for unknown paths as well.
     keys = [Depends(HTTPBearer(auto_error=False))] if settings.api_keys else []
     for router in routers(settings):
         app.include_router(router, dependencies=keys)
+    app.include_router(health.router)
     if settings.docs:
         add_docs(app)
     return app

@@ -18,7 +18,7 @@ _FILES: Final = {
 _HEADERS: Final = {
     # Nothing from elsewhere, nothing inline; requests to this server only.
     "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; "
         "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     ),
