@@ -221,7 +221,7 @@ def test_an_engine_that_has_stopped_is_503(start, connect):
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     assert client.get("/health/ready").status_code == 503
     assert client.get("/health").json()["status"] == "failed"
-    assert client.get("/health/live").status_code == 200
+    assert client.get("/health/live").status_code == 503  # only a restart helps
 
 
 def test_failures_take_the_shape_of_the_body(start, connect):

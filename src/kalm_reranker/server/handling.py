@@ -83,10 +83,11 @@ async def handle(
         has_body = request.method in _METHODS_WITH_BODY
         size = check_head(request, limits) if has_body else 0
         with app.admission.enter(size) as ticket, _time_limit(ticket, limits):
-            raw = b""
             if has_body:
                 raw = await _unless_interrupted(read_body(request, ticket, limits), ticket)
+                size = len(raw)
                 body = await _parse(raw, limits)
+                del raw  # it would wait here for the answer
             exchange = Exchange(
                 body=body,
                 service=service,
@@ -99,7 +100,7 @@ async def handle(
                 value = await _answer(request, answer, exchange, ticket)
             finally:
                 request.state.documents = exchange.documents
-            return await _respond(value, large=len(raw) > _SMALL_BODY)
+            return await _respond(value, large=size > _SMALL_BODY)
     except Exception as error:  # whatever it is, the client gets a body it can read
         failure = failure_of(error)
         log_failure(failure, error, request_id)

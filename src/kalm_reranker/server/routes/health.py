@@ -19,9 +19,9 @@ router = APIRouter(tags=["health"])
 
 
 class Liveness(BaseModel):
-    """The process answers."""
+    """Whether waiting may help: "failed" is an engine that has stopped, and will not come back."""
 
-    status: Literal["alive"]
+    status: Literal["alive", "failed"]
 
 
 class Readiness(BaseModel):
@@ -61,10 +61,17 @@ _UNAVAILABLE: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/health/live", response_model=Liveness, summary="Does the process answer?")
+@router.get(
+    "/health/live",
+    response_model=Liveness,
+    responses={503: {"model": Liveness, "description": "Only a restart helps."}},
+    summary="Does the process work?",
+)
 @router.head("/health/live", include_in_schema=False)
-async def live() -> Response:
-    """200 as long as the process runs, also while it loads or drains."""
+async def live(request: Request) -> Response:
+    """200 as long as the process works, also while it loads or drains."""
+    if _status(state_of(request.app))[0] == "failed":
+        return _respond(503, {"status": "failed"})
     return _respond(200, {"status": "alive"})
 
 
