@@ -89,6 +89,10 @@ class BatchedCompute:
 
     def _wait(self, future: "Future[list[Any]]") -> list[Any]:
         flow = current_flow()
-        results = future.result()
+        try:
+            results = future.result()
+        finally:
+            # An error holds the frames it went through, and the future holds the error.
+            del future
         flow.check()  # what comes next would be for nobody
         return results

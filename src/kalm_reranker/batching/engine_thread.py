@@ -14,9 +14,13 @@ from kalm_reranker.batching.flow import Flow
 from kalm_reranker.batching.listener import Listener, NoListener
 from kalm_reranker.batching.step_cost import StepCost
 from kalm_reranker.batching.work import Kind, Work
-from kalm_reranker.errors import NotReadyError
+from kalm_reranker.errors import EngineError, NotReadyError
 
 logger = logging.getLogger(__name__)
+
+# Of a request, before the next one has its turn. Two let a request that is a little larger than a
+# step pass the others in one go.
+_STEPS_OF_A_TURN = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +34,8 @@ class EngineCounts:
         seconds: Time they took, by kind.
         shared_steps: Steps with items of several requests, by kind.
         failed_steps: Steps that failed, by kind.
-        dropped: Works whose request was cancelled, or too late, before they were finished.
+        dropped: Works whose request was cancelled, or too late, before they were begun or
+            finished.
         waiting_works: Works that wait now.
         waiting_s: Time that those are expected to take.
     """
@@ -60,9 +65,8 @@ class EngineThread:
         self._listener = listener or NoListener()
         self._costs: dict[str, StepCost] = {}
         self._changed = threading.Condition()  # guards all below
-        self._queue = FairQueue(self._cost_of)
+        self._queue = FairQueue(self._cost_of, _STEPS_OF_A_TURN * target_step_s)
         self._closing = False
-        self._running: Step | None = None
         self._counts = {
             name: Counter[str]() for name in ("steps", "items", "shared_steps", "failed_steps")
         }
@@ -107,17 +111,13 @@ class EngineThread:
     def counts(self) -> EngineCounts:
         """Returns what was done, and what waits."""
         with self._changed:
-            waiting_s = sum(
-                sum(work.units) * self._cost_of(work.kind.name).unit_s
-                for work in self._queue.waiting
-            )
             return EngineCounts(
                 **{name: dict(counter) for name, counter in self._counts.items()},
                 units=dict(self._units),
                 seconds=dict(self._seconds),
                 dropped=self._queue.num_dropped,
                 waiting_works=len(self._queue),
-                waiting_s=waiting_s,
+                waiting_s=self._queue.waiting_s(),
             )
 
     def close(self) -> None:
@@ -130,20 +130,32 @@ class EngineThread:
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
+        try:
+            while self._run_next():
+                pass
+        finally:
+            # Normally there is nothing left. Whatever ended it, nobody may wait for ever.
             with self._changed:
-                step = self._next_step()
-                if step is None:
-                    return
-                num_flows = len({id(work.flow) for work, _ in step.members})
-                sharing = max(num_flows, self._queue.num_flows())
-            start = time.perf_counter()
-            self._run_step(step)
-            seconds = time.perf_counter() - start
-            with self._changed:
-                self._note(step, seconds, num_flows)
-                self._queue.advance(seconds, sharing)
+                self._closing = True
+                for work in self._queue.drain():
+                    work.fail(_ended())
+
+    def _run_next(self) -> bool:
+        """Runs a step; keeps nothing of it when it returns. False where the thread is to end."""
+        with self._changed:
+            step = self._next_step()
+        if step is None:
+            return False
+        start = time.perf_counter()
+        has_failed = not self._run_step(step)
+        seconds = time.perf_counter() - start
+        with self._changed:
+            self._note(step, seconds, has_failed=has_failed)
+        try:
             self._listener.step_took(seconds)
+        except Exception:
+            logger.exception("a step could not be reported")
+        return True
 
     def _next_step(self) -> Step | None:
         """Waits for work and takes a step of it; None where the thread is to end."""
@@ -154,32 +166,45 @@ class EngineThread:
             self._changed.wait()
         return None
 
-    def _run_step(self, step: Step) -> None:
-        """Runs a step; if it fails, that of each request alone, so that one cannot harm others."""
+    def _run_step(self, step: Step) -> bool:
+        """Runs a step; if it fails, that of each request alone, so that one cannot harm others.
+
+        Returns whether it did not fail.
+        """
+        error = self._try(step)
+        if error is None:
+            return True
+        alone = list(step.by_work())
+        if len(alone) == 1:
+            alone[0].members[0][0].fail(error)
+            return False
+        logger.warning("a step of %d requests failed; each is run alone: %s", len(alone), error)
+        del error  # and with it what its frames hold: it may be for lack of memory
+        for part in alone:
+            self._run_step(part)
+        return False
+
+    def _try(self, step: Step) -> BaseException | None:
+        """Runs a step and hands its results out; returns the error if it fails."""
         try:
             results = step.kind.run([work.items[index] for work, index in step.members])
-        except Exception as error:
-            alone = list(step.by_work())
-            with self._changed:
-                self._counts["failed_steps"][step.kind.name] += 1
-            if len(alone) > 1:
-                logger.warning(
-                    "a step of %d requests failed; each is run alone: %s", len(alone), error
-                )
-                for part in alone:
-                    self._run_step(part)
-            else:
-                alone[0].members[0][0].fail(error)
-            return
+            if len(results) != len(step.members):
+                raise EngineError(f"{len(results)} results for {len(step.members)} items.")
+        except BaseException as error:  # also SystemExit: whoever waits must hear of it
+            # Without this frame, which holds the step, and through it what holds the error.
+            return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
         for (work, index), result in zip(step.members, results, strict=True):
             work.finish(index, result)
+        return None
 
-    def _note(self, step: Step, seconds: float, num_flows: int) -> None:
+    def _note(self, step: Step, seconds: float, *, has_failed: bool) -> None:
         name = step.kind.name
-        self._cost_of(name).seen(step.units, seconds)
+        if not has_failed:  # else it ended early, or ran several times
+            self._cost_of(name).seen(step.units, seconds)
         self._counts["steps"][name] += 1
         self._counts["items"][name] += len(step.members)
-        self._counts["shared_steps"][name] += num_flows > 1
+        self._counts["shared_steps"][name] += step.num_flows() > 1
+        self._counts["failed_steps"][name] += has_failed
         self._units[name] = self._units.get(name, 0.0) + step.units
         self._seconds[name] = self._seconds.get(name, 0.0) + seconds
 

@@ -1,15 +1,20 @@
 """Which work is next: fair between requests, whatever their size.
 
-Each piece of work gets the time at which it would end if the engine were shared evenly between all
-requests, and work with the earliest such time goes first. A small request therefore passes a large
-one that came before it, while the large one keeps its place among those that come later: it cannot
-starve. Time is virtual here: it advances by the engine's own, divided by the number of requests.
+Requests take turns. Each gets the time at which its turn would end if the engine were shared evenly
+between all requests, and the earliest such time goes first. A turn is short, and a small request
+ends within its first: it passes the large one that came before it. The large one waits for no more
+than as many turns as there are requests: it cannot starve, nor can it, late for whatever reason,
+hold the engine for longer than a turn.
 
-Source: weighted fair queueing (Demers, Keshav, Shenker 1989), with requests for packets; virtual
-time counts waiting requests instead of simulating the ideal server.
+Time is virtual here: it advances by that of the work done, divided by the number of requests. Both
+it and turns are measured by what work is expected to take. Were one of them measured by clocks,
+work that takes longer than expected would gain or lose against the other.
+
+Source: weighted fair queueing (Demers, Keshav, Shenker 1989), with turns for packets; virtual time
+counts waiting requests instead of simulating the ideal server.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from kalm_reranker.batching.step_cost import StepCost
 from kalm_reranker.batching.work import Kind, Work
@@ -32,6 +37,10 @@ class Step:
         self.units += work.peek()
         self.members.append((work, work.take()))
 
+    def num_flows(self) -> int:
+        """Returns how many requests it is for."""
+        return len({id(work.flow) for work, _ in self.members})
+
     def by_work(self) -> Iterator["Step"]:
         """Yields a step for the items of each work alone."""
         steps: dict[int, Step] = {}
@@ -47,10 +56,12 @@ class FairQueue:
 
     Args:
         cost_of: Returns what steps of a kind's name cost.
+        turn_s: Seconds of a turn: some steps.
     """
 
-    def __init__(self, cost_of: Callable[[str], StepCost]) -> None:
+    def __init__(self, cost_of: Callable[[str], StepCost], turn_s: float) -> None:
         self._cost_of = cost_of
+        self._turn_s = turn_s
         self._waiting: list[Work] = []
         self._virtual_s = 0.0
         self.num_dropped = 0  # works that nobody wanted any more
@@ -58,17 +69,13 @@ class FairQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    @property
-    def waiting(self) -> Sequence[Work]:
-        """Work that has items left to begin."""
-        return self._waiting
+    def waiting_s(self) -> float:
+        """Returns how long what waits is expected to take."""
+        return sum(work.units_left * self._unit_s(work) for work in self._waiting)
 
     def put(self, work: Work) -> None:
         """Takes work in."""
-        seconds = sum(work.units) * self._cost_of(work.kind.name).unit_s
-        # What a request asks for piece by piece counts as if it had asked for all at once.
-        work.tag = max(self._virtual_s, work.flow.finish_tag) + seconds
-        work.flow.finish_tag = work.tag
+        self._begin_turn(work)
         self._waiting.append(work)
 
     def next_step(self, seconds: float) -> Step | None:
@@ -79,8 +86,23 @@ class FairQueue:
         self._drop_unwanted()
         if not self._waiting:
             return None
+        num_flows = len({id(work.flow) for work in self._waiting})
         self._waiting.sort(key=lambda work: work.tag)  # stable: first come, first served
-        kind = self._waiting[0].kind
+        step = self._taken(self._waiting[0].kind, seconds)
+        self._virtual_s += step.units * self._cost_of(step.kind.name).unit_s / num_flows
+        self._waiting = [work for work in self._waiting if not work.is_taken]
+        for work in self._waiting:
+            if work.turn_units <= 0:
+                self._begin_turn(work)
+        return step
+
+    def drain(self) -> list[Work]:
+        """Takes everything out, unfinished."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def _taken(self, kind: Kind, seconds: float) -> Step:
+        """Takes items of a kind, in the order of the works; at least one."""
         most = self._cost_of(kind.name).units_in(seconds)
         step = Step(kind)
         for work in self._waiting:
@@ -90,29 +112,29 @@ class FairQueue:
                 step.add(work)
             if step.units >= most:
                 break
-        self._waiting = [work for work in self._waiting if not work.is_taken]
         return step
 
-    def advance(self, seconds: float, num_flows: int) -> None:
-        """Tells how long a step took, and how many requests there were to share the engine."""
-        self._virtual_s += seconds / max(1, num_flows)
+    def _begin_turn(self, work: Work) -> None:
+        unit_s = self._unit_s(work)
+        # What the last turn took too much counts.
+        seconds = min(self._turn_s, work.units_left * unit_s) - work.turn_units * unit_s
+        work.turn_units += seconds / unit_s
+        # What a request asks for piece by piece counts as if it had asked for all at once.
+        work.tag = max(self._virtual_s, work.flow.turns_end_s) + seconds
+        work.flow.turns_end_s = work.tag
 
-    def num_flows(self) -> int:
-        """Returns how many requests wait."""
-        return len({id(work.flow) for work in self._waiting})
-
-    def drain(self) -> list[Work]:
-        """Takes everything out, unfinished."""
-        waiting, self._waiting = self._waiting, []
-        return waiting
+    def _unit_s(self, work: Work) -> float:
+        return self._cost_of(work.kind.name).unit_s
 
     def _drop_unwanted(self) -> None:
         wanted = []
         for work in self._waiting:
+            if work.future.done():  # it failed
+                continue
             obstacle = work.flow.obstacle()
-            if obstacle is None and not work.future.done():
+            if obstacle is None:
                 wanted.append(work)
-            elif obstacle is not None:
+            else:
                 work.fail(obstacle)
-        self.num_dropped += len(self._waiting) - len(wanted)
+                self.num_dropped += 1
         self._waiting = wanted

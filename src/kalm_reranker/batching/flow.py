@@ -23,7 +23,7 @@ class Flow:
 
     def __init__(self, deadline: float = math.inf) -> None:
         self.deadline = deadline
-        self.finish_tag = 0.0  # of the last work that was submitted; the queue's, see there
+        self.turns_end_s = 0.0  # of the last turn that its work was given; the queue's, see there
         self.queued_s = 0.0  # between submission and the first batch, of all its work
         self._cancelled = threading.Event()
 

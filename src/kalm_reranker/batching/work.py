@@ -44,7 +44,9 @@ class Work:
         self.items = items
         self.units = units
         self.future: Future[list[Any]] = Future()
-        self.tag = 0.0  # the queue's
+        self.tag = 0.0  # the queue's: when its turn would end
+        self.turn_units = 0.0  # the queue's: what is left of its turn
+        self.units_left = float(sum(units))  # of items that are in no step yet
         # Largest first: a step of items alike wastes little on padding. The end is taken first.
         self._left = sorted(range(len(items)), key=lambda index: units[index])
         self._results: list[Any] = [None] * len(items)
@@ -66,7 +68,10 @@ class Work:
         if not self._begun:
             self._begun = True
             self.flow.queued_s += time.perf_counter() - self._submitted
-        return self._left.pop()
+        index = self._left.pop()
+        self.units_left -= self.units[index]
+        self.turn_units -= self.units[index]
+        return index
 
     def finish(self, index: int, result: Any) -> None:  # noqa: ANN401
         """Keeps the result of an item; with the last one, whoever waits gets all of them."""
