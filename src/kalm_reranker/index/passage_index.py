@@ -485,6 +485,18 @@ class PassageIndex:
             return self.states(names, compression_ratio=compression_ratio)
         return read.states
 
+    def token_counts(self, ids: Iterable[str]) -> list[int]:
+        """Returns the tokens of each passage before pooling; 0 where that is damaged.
+
+        For plans of what to read together: unlike `states` it checks nothing.
+
+        Raises:
+            UnknownPassageError: An id does not exist.
+        """
+        names = checked_ids(ids)
+        keys = self._keys(names)
+        return self._store.token_counts([keys[name] for name in names])
+
     def ids(self) -> Iterator[str]:
         """Yields the ids of all passages in the order they were first added. Streams.
 

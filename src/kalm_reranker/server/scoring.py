@@ -1,9 +1,11 @@
 """A call's queries and documents to scores: what is stored is read, the rest is encoded once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.texts import check_query, check_text
+from kalm_reranker.encoding.windows import check_window_ratio, num_windows
 from kalm_reranker.engine.prompt import Prompt
 from kalm_reranker.errors import NoIndexError, UnknownPassageError
 from kalm_reranker.index.passage_index import PassageIndex
@@ -15,6 +17,8 @@ from kalm_reranker.server.request_errors import InvalidRequestError
 from kalm_reranker.server.states_budget import StatesBudget
 from kalm_reranker.server.text_states import TextStates, TextTooLongError
 from kalm_reranker.server.unknown_ids import unknown_passages
+
+_T = TypeVar("_T")
 
 # Of the states of one request that are in memory together: 1,000 passages of pico, 25 of Large.
 _BLOCK_BYTES = 64 * 2**20
@@ -59,11 +63,8 @@ class Scorer:
         pairs_of: dict[int, list[int]] = {}  # document -> places of its pairs
         for place, (_, document) in enumerate(call.pairs):
             pairs_of.setdefault(document, []).append(place)
-        for block in self._blocks(list(pairs_of), ratio):
-            size = len(block) * self._pipeline.states_bytes(
-                self._reranker.options.max_length, ratio
-            )
-            with self._budget.lend(size):
+        for block, num_bytes in self._blocks(call, list(pairs_of), ratio):
+            with self._budget.lend(num_bytes):
                 states, rows = self._states(call, block, ratio)
                 places = [place for document in block for place in pairs_of[document]]
                 pairs = [(call.pairs[place][0], rows[call.pairs[place][1]]) for place in places]
@@ -85,7 +86,10 @@ class Scorer:
     def _ratio(self, wanted: RatioOption) -> int:
         if wanted is UNSET:
             return self._reranker.compression_ratio
-        return check_ratio(wanted)
+        ratio, options = check_ratio(wanted), self._reranker.options
+        if options.long_documents == "windows":
+            check_window_ratio(ratio, options.max_length)
+        return ratio
 
     def _prompts(self, call: ScoreCall, instruction: str) -> list[Prompt]:
         prompts = []
@@ -102,12 +106,46 @@ class Scorer:
             prompts.append(prompt)
         return prompts
 
-    def _blocks(self, documents: Sequence[int], ratio: int) -> Iterator[Sequence[int]]:
-        """Yields documents that are scored together: their states fit into memory."""
-        largest = self._pipeline.states_bytes(self._reranker.options.max_length, ratio)
-        most = max(_FEWEST, _BLOCK_BYTES // largest)
-        for start in range(0, len(documents), most):
-            yield documents[start : start + most]
+    def _blocks(
+        self, call: ScoreCall, documents: Sequence[int], ratio: int
+    ) -> Iterator[tuple[list[int], int]]:
+        """Yields documents that are scored together, and the bytes that their states may take.
+
+        A document that is larger than a block is one.
+        """
+        window_bytes = self._pipeline.states_bytes(self._reranker.options.max_length, ratio)
+        most = max(_FEWEST, _BLOCK_BYTES // window_bytes)
+        block: list[int] = []
+        windows = 0
+        for document, count in zip(documents, self._num_windows(call, documents), strict=True):
+            if block and windows + count > most:
+                yield block, windows * window_bytes
+                block, windows = [], 0
+            block.append(document)
+            windows += count
+        if block:
+            yield block, windows * window_bytes
+
+    def _num_windows(self, call: ScoreCall, documents: Sequence[int]) -> list[int]:
+        """Returns how many windows documents have, or more; 1 where they are cut instead."""
+        options = self._reranker.options
+        if options.long_documents != "windows":
+            return [1] * len(documents)
+        given = [call.documents[document] for document in documents]
+        ids = [one.id for one in given if one.text is None and one.id is not None]
+        stored = self._stored(lambda index: index.token_counts(ids), ids) if ids else []
+        num_tokens = dict(zip(ids, stored, strict=True))
+        counts = []
+        for one in given:
+            if one.text is None:
+                counts.append(num_windows(max(1, num_tokens[one.id or ""]), options.max_length))
+                continue
+            # Without tokenizing; a token rarely has less than a character.
+            longest = len(one.text)
+            if call.max_document_tokens is not None:
+                longest = min(longest, call.max_document_tokens)
+            counts.append(1 + longest // options.max_length)
+        return counts
 
     def _states(
         self, call: ScoreCall, block: Sequence[int], ratio: int
@@ -124,7 +162,10 @@ class Scorer:
                 texts.setdefault(text, []).append(document)
         parts: list[PassageStates] = []
         if ids:
-            parts.append(self._read(list(ids), ratio))
+            names = list(ids)
+            parts.append(
+                self._stored(lambda index: index.states(names, compression_ratio=ratio), names)
+            )
         if texts:
             parts += self._encoded(call, texts, ratio)
         owners = [*ids.values(), *texts.values()]
@@ -143,43 +184,46 @@ class Scorer:
             )
         except TextTooLongError as error:
             (document, *_) = texts[error.text]
-            prefix = len(self._pipeline.tokenizer.document_prefix)
             raise InvalidRequestError(
-                f"documents[{document}] has more than {error.max_tokens - prefix} tokens, and "
+                f"documents[{document}] has more than {error.max_tokens} tokens, and "
                 "truncation is off.",
                 hint="Shorten it, or allow truncation.",
                 param=f"documents.{document}",
                 code="too_long",
             ) from None
 
-    def _read(self, ids: Sequence[str], ratio: int) -> PassageStates:
-        index = self._index
-        if index is None:
+    def _stored(self, read: Callable[[PassageIndex], _T], ids: Sequence[str]) -> _T:
+        """Returns what is read of stored passages.
+
+        Raises:
+            NoIndexError: There is no index.
+            UnknownPassageError: An id is not in the index.
+        """
+        if self._index is None:
             raise NoIndexError(
                 "Documents are named by id, but this server has no index.",
                 hint="Start it with --index FOLDER, or send documents as text.",
             )
         try:
-            return index.states(ids, compression_ratio=ratio)
+            return read(self._index)
         except UnknownPassageError:
-            raise unknown_passages(index, ids) from None
+            raise unknown_passages(self._index, ids) from None
 
     def _stored_texts(self, call: ScoreCall) -> dict[int, str | None]:
-        stored = [
-            (place, document.id)
+        names = {
+            place: document.id
             for place, document in enumerate(call.documents)
             if document.id is not None and document.text is None
-        ]
-        if not call.return_text or not stored or self._index is None:
+        }
+        if not call.return_text or not names:
             return {}
-        keeps_text = self._index.header.keep_text
-        try:
-            passages = self._index.get_many([name for _, name in stored])
-        except UnknownPassageError:  # deleted since it was scored
-            raise unknown_passages(self._index, [name for _, name in stored]) from None
+        ids = list(names.values())
+        passages, keeps_text = self._stored(
+            lambda index: (index.get_many(ids), index.header.keep_text), ids
+        )
         return {
             place: passage.text if keeps_text else None
-            for (place, _), passage in zip(stored, passages, strict=True)
+            for place, passage in zip(names, passages, strict=True)
         }
 
     def _result(self, margin: float) -> PairResult:

@@ -5,20 +5,21 @@ A document that two requests send at the same time is encoded for one of them; t
 
 import hashlib
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
 
 import torch
 
 from kalm_reranker.batching.flow import current_flow
 from kalm_reranker.encoding.states import PassageStates
-from kalm_reranker.engine.pipeline import TokenizedPassage
 from kalm_reranker.errors import InvalidTextError
 from kalm_reranker.model.pooling import check_ratio
 from kalm_reranker.reranker import KaLMReranker
 from kalm_reranker.store.hot_tier import HotTier, HotTierStats
 
 _HASH_BYTES = 16
+# What an item takes besides its slots, measured: 2.3 kB for the shortest texts.
+_ITEM_BYTES = 2_400
 _LOOK_S = 0.1  # how often a request that waits for another looks whether it is itself still wanted
 
 _Kind = tuple[int, int | None]  # ratio, and the tokens that documents are cut at
@@ -29,7 +30,7 @@ class TextTooLongError(InvalidTextError):
 
     Args:
         text: The text.
-        max_tokens: What it would be cut at, the template's prefix included.
+        max_tokens: What it would be cut at, in tokens of its own.
     """
 
     def __init__(self, text: str, max_tokens: int) -> None:
@@ -50,9 +51,16 @@ class TextStates:
         self._reranker = reranker
         self._pipeline = reranker.pipeline
         self._budget = budget_bytes
-        self._kept = HotTier(budget_bytes)
-        self._lock = threading.Lock()
-        self._under_way: dict[tuple[_Kind, int], Future[PassageStates]] = {}
+        self._kept = HotTier(budget_bytes, item_bytes=_ITEM_BYTES)
+        self._lock = threading.Lock()  # guards all below
+        self._under_way: dict[tuple[_Kind, int], Future[PassageStates | None]] = {}
+        self._num_awaited = 0
+
+    @property
+    def num_reused(self) -> int:
+        """How many texts were not encoded, since they were there or another request did it."""
+        with self._lock:
+            return self._kept.stats().hits + self._num_awaited
 
     def stats(self) -> HotTierStats:
         """Returns what is kept and what it brought."""
@@ -83,52 +91,66 @@ class TextStates:
         stored_ratio = base if ratio % base == 0 else check_ratio(ratio)
         kind: _Kind = (stored_ratio, max_tokens)
         keys = [_key(text) for text in texts]
+        text_of = dict(zip(keys, texts, strict=True))
         found: dict[int, PassageStates] = {}
-        while True:
-            wanted = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
-            found |= self._kept.get_many(kind, wanted)
-            missing = {key: text for key, text in wanted.items() if key not in found}
-            ours, others = self._claim(kind, missing)
-            found |= self._encoded(kind, {key: missing[key] for key in ours}, truncate)
+        while len(found) < len(text_of):
+            wanted = {key: text for key, text in text_of.items() if key not in found}
+            kept, ours, others = self._claim(kind, wanted, truncate)
+            found |= kept
+            found |= self._encoded(kind, {key: text_of[key] for key in ours}, truncate)
             for key, future in others.items():
                 states = _awaited(future)
                 if states is not None:  # else it is encoded here, or fails here as well
                     found[key] = states
-            if len(found) == len(keys):
-                break
-        if not truncate:
-            for key, text in zip(keys, texts, strict=True):
-                if found[key].truncated[0]:
-                    raise TextTooLongError(text, found[key].token_counts[0])
+                    with self._lock:
+                        self._num_awaited += 1
+        if not truncate:  # what others encoded may be cut
+            self._refuse_cut(kind, text_of, _cut(found))
         return [found[key].repool(ratio) for key in keys]
 
     def _claim(
-        self, kind: _Kind, missing: dict[int, str]
-    ) -> tuple[list[int], dict[int, Future[PassageStates]]]:
-        """Returns what the caller is to encode, and what others are encoding."""
+        self, kind: _Kind, wanted: Mapping[int, str], truncate: bool
+    ) -> tuple[dict[int, PassageStates], list[int], dict[int, Future[PassageStates | None]]]:
+        """Returns what is there, what the caller is to encode, and what others are encoding."""
         ours: list[int] = []
-        others: dict[int, Future[PassageStates]] = {}
+        others: dict[int, Future[PassageStates | None]] = {}
+        # One lock for both looks: what is under way must not end between them, unseen by either.
         with self._lock:
-            for key in missing:
+            kept: dict[int, PassageStates] = self._kept.get_many(kind, wanted)
+            if not truncate:
+                self._refuse_cut(kind, wanted, _cut(kept))
+            for key in wanted:
+                if key in kept:
+                    continue
                 future = self._under_way.get((kind, key))
                 if future is None:
                     self._under_way[kind, key] = Future()
                     ours.append(key)
                 else:
                     others[key] = future
-        return ours, others
+        return kept, ours, others
 
     def _encoded(
-        self, kind: _Kind, texts: dict[int, str], truncate: bool
+        self,
+        kind: _Kind,
+        texts: dict[int, str],
+        truncate: bool,
     ) -> dict[int, PassageStates]:
-        """Encodes what was claimed, and tells those who wait for it, whatever happens."""
+        """Encodes what was claimed, and tells those who wait for it, whatever happens.
+
+        Args:
+            kind: Of all texts.
+            texts: What was claimed.
+            truncate: As of `states`.
+        """
         if not texts:
             return {}
         try:
             ratio, max_tokens = kind
             tokenized = self._pipeline.tokenize(list(texts.values()), max_tokens)
             if not truncate:
-                _refuse_cut(list(texts.values()), tokenized)
+                cut = dict(zip(texts, (passage.truncated for passage in tokenized), strict=True))
+                self._refuse_cut(kind, texts, cut)
             states = self._pipeline.encode_tokenized(
                 tokenized,
                 ratio,
@@ -138,27 +160,44 @@ class TextStates:
                 identities=[("text", kind, key) for key in texts] if self._budget else None,
             )
             made = dict(zip(texts, states, strict=True))
-        except BaseException as error:
-            self._settle(kind, texts, error)
+        except BaseException:
+            self._settle(kind, texts, {})
             raise
         for key, one in made.items():
             self._kept.put(kind, key, one, one.num_bytes)
         self._settle(kind, texts, made)
         return made
 
+    def _refuse_cut(self, kind: _Kind, texts: Mapping[int, str], cut: Mapping[int, bool]) -> None:
+        """Refuses texts of which one is cut.
+
+        Raises:
+            TextTooLongError: It names the first of these.
+        """
+        for key, is_cut in cut.items():
+            if is_cut:
+                raise TextTooLongError(texts[key], self._longest(kind))
+
+    def _longest(self, kind: _Kind) -> int:
+        """Returns at how many tokens of their own texts are cut, where they are."""
+        _, max_tokens = kind
+        options = self._pipeline.options
+        own = options.max_length - len(self._pipeline.tokenizer.document_prefix)
+        if options.long_documents == "windows" and max_tokens is not None:
+            return max_tokens
+        return own if max_tokens is None else min(own, max_tokens)
+
     def _settle(
         self,
         kind: _Kind,
-        texts: dict[int, str],
-        outcome: dict[int, PassageStates] | BaseException,
+        texts: Mapping[int, str],
+        made: Mapping[int, PassageStates],
     ) -> None:
+        """Tells those who wait; without the states, they are on their own."""
         with self._lock:
             futures = {key: self._under_way.pop((kind, key)) for key in texts}
         for key, future in futures.items():
-            if isinstance(outcome, BaseException):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome[key])
+            future.set_result(made.get(key))
 
 
 def _key(text: str) -> int:
@@ -166,23 +205,17 @@ def _key(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=_HASH_BYTES).digest())
 
 
-def _refuse_cut(texts: Sequence[str], tokenized: Sequence[TokenizedPassage]) -> None:
-    for text, passage in zip(texts, tokenized, strict=True):
-        if passage.truncated:
-            raise TextTooLongError(text, passage.num_tokens)
+def _cut(states: Mapping[int, PassageStates]) -> dict[int, bool]:
+    return {key: one.truncated[0] for key, one in states.items()}
 
 
-def _awaited(future: "Future[PassageStates]") -> PassageStates | None:
+def _awaited(future: "Future[PassageStates | None]") -> PassageStates | None:
     """Returns what another request encodes; None if it failed, whatever the reason.
 
     Raises:
         ServiceError: The current flow was cancelled or is too late.
     """
     flow = current_flow()
-    while True:
-        try:
-            return future.result(timeout=_LOOK_S)
-        except Exception:  # a TimeoutError can be ours or the other request's
-            flow.check()
-            if future.done():
-                return None
+    while not wait((future,), timeout=_LOOK_S).done:
+        flow.check()
+    return future.result()
