@@ -17,9 +17,8 @@ def service_counts(
         "step_seconds": sum(engine.seconds.values()),
         "encode_tokens": int(engine.units.get("encode", 0)),
         "score_tokens": int(engine.units.get("score", 0)),
-        "cancelled_flows": engine.dropped,
         **reranker.stats.as_dict(),
-        "passages_reused": kept.hits,
+        "passages_reused": texts.num_reused,
         **_cache("text_cache", kept),
     }
     if index is not None:

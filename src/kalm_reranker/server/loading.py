@@ -37,17 +37,26 @@ def load_answering(settings: ServerSettings, listener: Listener) -> Answering:
         _ = index.encoder
     service = Service(reranker, settings.limits, index=index, listener=listener)
     if model.warm_up:
-        start = time.perf_counter()
-        # What is compiled is compiled for shapes like those of requests; else a few will do.
-        if reranker.engine.name == "compiled":
-            reranker.warm_up(num_candidates=min(100, settings.limits.max_documents))
-        else:
-            reranker.warm_up(num_candidates=8, num_queries=1)
-        if index is not None:
-            for note in index.sync_first_stage():
-                logger.warning("%s", note)
-        logger.info("warmed up in %.1f s", time.perf_counter() - start)
+        try:
+            _warm_up(reranker, index, settings.limits.max_documents)
+        except BaseException:
+            service.close()
+            raise
     return service
+
+
+def _warm_up(reranker: KaLMReranker, index: PassageIndex | None, max_documents: int) -> None:
+    """Runs the model, and brings the first stage up to date."""
+    start = time.perf_counter()
+    # What is compiled is compiled for shapes like those of requests; else a few will do.
+    if reranker.engine.name == "compiled":
+        reranker.warm_up(num_candidates=min(100, max_documents))
+    else:
+        reranker.warm_up(num_candidates=8, num_queries=1)
+    if index is not None:
+        for note in index.sync_first_stage():
+            logger.warning("%s", note)
+    logger.info("warmed up in %.1f s", time.perf_counter() - start)
 
 
 def _load_reranker(model: ModelSettings) -> KaLMReranker:

@@ -1,9 +1,12 @@
 """Answers calls with a reranker, and an index where there is one, through one engine thread."""
 
 import asyncio
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +16,13 @@ from kalm_reranker.batching.flow import Flow, current_flow, working_for
 from kalm_reranker.batching.listener import Listener, NoListener
 from kalm_reranker.engine.placement import dtype_name
 from kalm_reranker.engine.threads import compute_alone
-from kalm_reranker.errors import NoIndexError, NotReadyError, UnknownPassageError
+from kalm_reranker.errors import (
+    DeadlineExceededError,
+    NoIndexError,
+    NotReadyError,
+    StoreBusyError,
+    UnknownPassageError,
+)
 from kalm_reranker.index.passage_index import PassageIndex
 from kalm_reranker.options import UNSET
 from kalm_reranker.reranker import KaLMReranker
@@ -38,6 +47,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _SPARE_THREADS = 8  # beside one for each request that may be pending
+# How often a request that waits for another writer looks whether it is still wanted.
+_LOOK_S = 0.1
+_LONGEST_BUSY_S = 10.0  # that another process writes to the index: it may well go on for hours
 
 
 def public_name(reranker: KaLMReranker) -> str:
@@ -68,6 +80,7 @@ class Service:
         self._index = index
         self._listener = listener or NoListener()
         self._engine = EngineThread(limits.target_step_s, self._listener)
+        self._shared: list[KaLMReranker] = []
         self._share(reranker)
         self._texts = TextStates(reranker, limits.text_cache_bytes)
         self._scorer = Scorer(reranker, self._texts, StatesBudget(limits.states_bytes), index)
@@ -78,7 +91,9 @@ class Service:
             initializer=compute_alone,
         )
         self._created = int(time.time())
-        self._num_calls = self._num_documents = 0
+        self._writing = threading.Lock()
+        self._closed = False
+        self._num_calls = self._num_documents = self._num_abandoned = 0
         self._queued_s = 0.0
 
     async def score(self, call: ScoreCall, deadline: float) -> ScoreResult:
@@ -91,18 +106,7 @@ class Service:
         index = self._needed_index()
         return await self._in_thread(
             deadline,
-            lambda: index.search(
-                call.query,
-                call.top_k,
-                candidates=call.candidates,
-                instruction=call.instruction,
-                first_stage=call.first_stage,
-                compression_ratio=call.compression_ratio,
-                # A ratio of the request's own is for one pass.
-                **({} if call.compression_ratio is UNSET else {"cascade": None}),
-                fuse=call.fuse,
-                filter=call.filter,
-            ),
+            lambda: _search(index, call),
         )
 
     async def add(self, passages: Sequence[PassageInput], deadline: float) -> AddResult:
@@ -113,9 +117,12 @@ class Service:
     async def delete(self, ids: Sequence[str], *, missing_ok: bool) -> int:
         """Deletes passages; see `Answering`."""
         index = self._needed_index()
-        return await self._in_thread(
-            None, lambda: _by_id(lambda: index.delete(ids, missing_ok=missing_ok), index, ids)
-        )
+
+        def work() -> int:
+            with self._turn_to_write():
+                return _by_id(lambda: index.delete(ids, missing_ok=missing_ok), index, ids)
+
+        return await self._in_thread(None, work)
 
     async def get(self, ids: Sequence[str]) -> list[Passage]:
         """Returns stored passages; see `Answering`."""
@@ -158,14 +165,18 @@ class Service:
         return {
             "requests": self._num_calls,
             "documents": self._num_documents,
+            "cancelled_flows": self._num_abandoned,
             "queue_seconds": self._queued_s,
             **service_counts(self._reranker, self._engine.counts(), self._texts, self._index),
         }
 
     def close(self) -> None:
         """Stops the engine and closes the index; blocks until the batch that runs has ended."""
+        self._closed = True
         self._engine.close()
         self._threads.shutdown()
+        for reranker in self._shared:
+            reranker.pipeline.compute = reranker.pipeline.direct
         if self._index is not None:
             self._index.close()
 
@@ -176,23 +187,30 @@ class Service:
             pipeline.compute = BatchedCompute(
                 self._engine, pipeline.direct, width=reranker.width, dtype=reranker.dtype
             )
+            self._shared.append(reranker)
 
     def _add(
         self, index: PassageIndex, passages: Sequence[PassageInput], deadline: float
     ) -> AddResult:
-        self._share(index.encoder)  # another model than that for queries, if its dtype differs
-        report = index.add(
-            [Passage(one.id, one.text, dict(one.metadata or {}) or None) for one in passages],
-            show_progress=False,
-            wait_s=max(0.0, deadline - time.monotonic()),
-        )
+        given = [Passage(one.id, one.text, dict(one.metadata or {}) or None) for one in passages]
+        with self._turn_to_write():
+            self._share(index.encoder)  # another model than that for queries, if its dtype differs
+            busy_until = min(deadline, time.monotonic() + _LONGEST_BUSY_S)
+            while True:
+                try:
+                    report = index.add(given, show_progress=False, wait_s=_LOOK_S)
+                    break
+                except StoreBusyError:  # another process writes
+                    self._check_wanted()
+                    if time.monotonic() > busy_until:
+                        raise
         return AddResult(
             added=report.added,
             replaced=report.replaced,
             metadata_updated=report.metadata_updated,
             unchanged=report.unchanged,
             truncated=report.truncated,
-            notes=tuple(report.notes),
+            notes=_told(report.notes, index),
         )
 
     def _needed_index(self) -> PassageIndex:
@@ -203,20 +221,46 @@ class Service:
             )
         return self._index
 
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        """Waits for others who write to the index, for as long as the request is wanted.
+
+        Raises:
+            ServiceError: It is not any more.
+        """
+        while not self._writing.acquire(timeout=_LOOK_S):
+            self._check_wanted()
+        try:
+            yield
+        finally:
+            self._writing.release()
+
+    def _check_wanted(self) -> None:
+        if self._closed:
+            raise NotReadyError("The server is ending.")
+        current_flow().check()
+
     async def _in_thread(self, deadline: float | None, work: Callable[[], _T]) -> _T:
-        """Runs a call in a thread; if it is cancelled here, its work in the engine is dropped."""
+        """Runs a call in a thread; if it is cancelled here, its work in the engine is dropped.
+
+        Raises:
+            NotReadyError: The service was closed.
+        """
+        if self._closed:
+            raise NotReadyError("The engine has stopped.")
         flow = Flow() if deadline is None else Flow(deadline)
         self._num_calls += 1
 
         def run() -> _T:
             with working_for(flow):
-                current_flow().check()
+                flow.check()
                 return work()
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, run)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, DeadlineExceededError):
             flow.cancel()
+            self._num_abandoned += 1
             raise
         finally:
             self._queued_s += flow.queued_s
@@ -233,3 +277,28 @@ def _by_id(work: Callable[[], _T], index: PassageIndex, ids: Sequence[str]) -> _
         return work()
     except UnknownPassageError:
         raise unknown_passages(index, ids) from None
+
+
+def _search(index: PassageIndex, call: SearchCall) -> "SearchResults":
+    results = index.search(
+        call.query,
+        call.top_k,
+        candidates=call.candidates,
+        instruction=call.instruction,
+        first_stage=call.first_stage,
+        compression_ratio=call.compression_ratio,
+        # A ratio of the request's own is for one pass.
+        **({} if call.compression_ratio is UNSET else {"cascade": None}),
+        fuse=call.fuse,
+        filter=call.filter,
+    )
+    return replace(results, notes=_told(results.notes, index))
+
+
+def _told(notes: Iterable[str], index: PassageIndex) -> tuple[str, ...]:
+    """Returns notes as clients may read them: some name files of the index."""
+    folders = {str(index.folder), str(index.folder.absolute()), str(index.folder.resolve())}
+    told = list(notes)
+    for folder in sorted(folders, key=len, reverse=True):
+        told = [note.replace(folder, "the index") for note in told]
+    return tuple(told)
