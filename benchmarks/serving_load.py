@@ -67,6 +67,7 @@ class Load:
             "requests": len(seconds),
             "requests_per_s": len(seconds) / self.wall_s,
             **{f"p{percent}_ms": 1e3 * percentile(seconds, percent) for percent in (50, 95, 99)},
+            "server_cpu_ms": 1e3 * self.server_cpu_s / len(seconds),
             "server_cores": self.server_cpu_s / self.wall_s,
             "client_cores": self.client_cpu_s / self.wall_s,
             "server_peak_mb": self.server_peak_bytes / 1e6,

@@ -5,7 +5,7 @@ from typing import Any
 
 COLUMNS = (
     *("requests", "requests/s", "p50 ms", "p95 ms", "p99 ms"),
-    *("server cores", "client cores", "peak MB"),
+    *("server CPU ms", "server cores", "client cores", "peak MB"),
 )
 
 
@@ -19,6 +19,7 @@ def _cells(summary: Mapping[str, Any]) -> list[str]:
         f"{summary['requests']:,}",
         f"{summary['requests_per_s']:.1f}",
         *(f"{summary[f'p{percent}_ms']:.1f}" for percent in (50, 95, 99)),
+        f"{summary['server_cpu_ms']:.1f}",
         f"{summary['server_cores']:.2f}",
         f"{summary['client_cores']:.2f}",
         f"{summary['server_peak_mb']:,.0f}",

@@ -6,7 +6,7 @@ from itertools import cycle
 from typing import Any
 
 from serving_client import Request
-from serving_load import Load, offer
+from serving_load import Load, offer, send_all
 from serving_rounds import in_turns
 from serving_server import Server
 from serving_texts import Texts
@@ -27,7 +27,7 @@ def repeated_documents(
     """Returns the same for requests that the server has seen: nothing is encoded."""
     requests = [texts.small() for _ in range(DISTINCT)]
     again = partial(next, cycle(requests))
-    offer(server, again, clients=clients, seconds=min(2.0, seconds))
+    send_all(server, requests, clients=clients)
     return _one_against_many(server, again, clients, seconds, rounds)
 
 

@@ -14,9 +14,6 @@ COUNTERS: dict[str, tuple[str, str]] = {
         "kalm_engine_cancelled",
         "Calls whose deadline passed or whose client left before they were done.",
     ),
-    "steps": ("kalm_engine_steps", "Batches that the engine ran."),
-    "step_seconds": ("kalm_engine_busy_seconds", "Time that the engine was running a batch."),
-    "queue_seconds": ("kalm_engine_wait_seconds", "Time that calls waited for their first batch."),
     "encode_tokens": ("kalm_encoded_tokens", "Tokens that the encoder read."),
     "score_tokens": ("kalm_scored_tokens", "Tokens that the decoder read."),
     "queries": ("kalm_queries", "Prompts that were built."),
@@ -47,6 +44,8 @@ COUNTERS: dict[str, tuple[str, str]] = {
 GAUGES: dict[str, tuple[str, str]] = {
     "index_passages": ("kalm_index_passages", "Passages in the index."),
 }
+# The histograms of `ServerMetrics` say more of these.
+MEASURED_ELSEWHERE = frozenset({"steps", "step_seconds", "queue_seconds"})
 # Prefix in `counts()` -> value of the label `cache`; all caches share the metrics below.
 CACHES = {"text_cache": "text", "hot_tier": "stored", "prefix_cache": "prefix"}
 CACHE_COUNTERS = {
