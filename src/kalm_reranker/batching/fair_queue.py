@@ -10,14 +10,21 @@ Time is virtual here: it advances by that of the work done, divided by the numbe
 it and turns are measured by what work is expected to take. Were one of them measured by clocks,
 work that takes longer than expected would gain or lose against the other.
 
+A step is a share of the first request's work, about `target_step_s` of it, and with it all of those
+requests that end in such a share: they do not make each other wait, and the constant cost of a step
+is paid once for all. What is larger comes on its own, so that whoever arrives next waits for a share.
+
 Source: weighted fair queueing (Demers, Keshav, Shenker 1989), with turns for packets; virtual time
 counts waiting requests instead of simulating the ideal server.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from kalm_reranker.batching.step_cost import StepCost
 from kalm_reranker.batching.work import Kind, Work
+
+# Shares in a step, at most: by then its constant cost is a few percent of it.
+_MOST_SHARES = 8
 
 
 class Step:
@@ -32,10 +39,13 @@ class Step:
         self.members: list[tuple[Work, int]] = []
         self.units = 0.0
 
-    def add(self, work: Work) -> None:
-        """Takes the next item of a work."""
-        self.units += work.peek()
-        self.members.append((work, work.take()))
+    def take(self, work: Work, most: float) -> None:
+        """Takes items of a work, so many units at most; if not even one fits, one."""
+        units = 0.0
+        while not work.is_taken and (not units or units + work.peek() <= most):
+            units += work.peek()
+            self.members.append((work, work.take()))
+        self.units += units
 
     def num_flows(self) -> int:
         """Returns how many requests it is for."""
@@ -69,6 +79,11 @@ class FairQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def waiting(self) -> Sequence[Work]:
+        """Work that has items left to begin."""
+        return self._waiting
+
     def waiting_s(self) -> float:
         """Returns how long what waits is expected to take."""
         return sum(work.units_left * self._unit_s(work) for work in self._waiting)
@@ -79,9 +94,12 @@ class FairQueue:
         self._waiting.append(work)
 
     def next_step(self, seconds: float) -> Step | None:
-        """Takes items for a step of about so many seconds; None if nothing waits.
+        """Takes items for a step; None if nothing waits.
 
         Work whose request is cancelled or too late is dropped, and whoever waits is told.
+
+        Args:
+            seconds: A share: what one request's part of the step should take.
         """
         self._drop_unwanted()
         if not self._waiting:
@@ -102,16 +120,15 @@ class FairQueue:
         return waiting
 
     def _taken(self, kind: Kind, seconds: float) -> Step:
-        """Takes items of a kind, in the order of the works; at least one."""
-        most = self._cost_of(kind.name).units_in(seconds)
+        """Takes a share of the first work, and others of its kind that end in one."""
+        share = self._cost_of(kind.name).units_in(seconds)
         step = Step(kind)
-        for work in self._waiting:
-            if work.kind != kind:
-                continue
-            while not work.is_taken and (not step.members or step.units + work.peek() <= most):
-                step.add(work)
-            if step.units >= most:
-                break
+        first, *others = self._waiting
+        step.take(first, share)
+        for work in others:
+            fits = work.units_left <= min(share, _MOST_SHARES * share - step.units)
+            if fits and work.kind == kind:
+                step.take(work, share)
         return step
 
     def _begin_turn(self, work: Work) -> None:

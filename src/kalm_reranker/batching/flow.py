@@ -25,6 +25,9 @@ class Flow:
         self.deadline = deadline
         self.turns_end_s = 0.0  # of the last turn that its work was given; the queue's, see there
         self.queued_s = 0.0  # between submission and the first batch, of all its work
+        # Whether more work follows as soon as what was submitted is done: the engine waits for it
+        # for a moment, so that requests that were encoded together are scored together.
+        self.continues = False
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:

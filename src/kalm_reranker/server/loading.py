@@ -1,6 +1,7 @@
 """From settings to a service: the model, the index, and a first run of both."""
 
 import logging
+import sys
 import time
 
 from kalm_reranker.batching.listener import Listener
@@ -15,6 +16,7 @@ from kalm_reranker.server.settings import ModelSettings, ServerSettings
 logger = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "pico"
+_SWITCH_S = 0.0005
 
 
 def load_answering(settings: ServerSettings, listener: Listener) -> Answering:
@@ -27,6 +29,9 @@ def load_answering(settings: ServerSettings, listener: Listener) -> Answering:
         CalibrationError: The calibration cannot be read, or was fitted to another model.
         InputError: A setting is out of range.
     """
+    # After each operation PyTorch wants Python's lock back. Threads that parse requests would keep
+    # it for 5 ms each time, which is longer than most operations take.
+    sys.setswitchinterval(_SWITCH_S)
     model = settings.model
     index = None if model.index is None else _open_index(model)
     reranker = _load_reranker(model) if index is None else index.reranker

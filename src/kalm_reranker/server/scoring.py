@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from kalm_reranker.batching.flow import current_flow
 from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.texts import check_query, check_text
 from kalm_reranker.encoding.windows import check_window_ratio, num_windows
@@ -57,6 +58,7 @@ class Scorer:
             else check_text(call.instruction, "instruction")
         )
         prompts = self._prompts(call, instruction)
+        flow = current_flow()
         margins = [0.0] * len(call.pairs)
         truncated: list[int] = []
         num_tokens = 0
@@ -65,7 +67,9 @@ class Scorer:
             pairs_of.setdefault(document, []).append(place)
         for block, num_bytes in self._blocks(call, list(pairs_of), ratio):
             with self._budget.lend(num_bytes):
+                flow.continues = True  # with the pairs, as soon as there are states
                 states, rows = self._states(call, block, ratio)
+                flow.continues = False
                 places = [place for document in block for place in pairs_of[document]]
                 pairs = [(call.pairs[place][0], rows[call.pairs[place][1]]) for place in places]
                 scored = self._pipeline.score_states(prompts, states, pairs, False)

@@ -82,8 +82,8 @@ class Limits:
         text_cache_bytes: States of documents that came as text, kept so that none is encoded
             twice; 0 keeps none.
         states_bytes: Passage states that requests in work hold at once, together; others wait.
-        target_step_s: Seconds that one batch of the engine should take. Small requests wait for
-            about one batch of a large one.
+        target_step_s: Seconds that a request's part of a batch should take. Small requests wait for
+            about one such part of a large one.
     """
 
     max_documents: int = 1_000
@@ -96,7 +96,7 @@ class Limits:
     drain_timeout_s: float = 30.0
     text_cache_bytes: int = 256 * _MIB
     states_bytes: int = 1024 * _MIB
-    target_step_s: float = 0.02
+    target_step_s: float = 0.05
 
     def __post_init__(self) -> None:
         for name in ("max_documents", "max_body_bytes", "max_pending_requests", "max_results"):
