@@ -60,8 +60,8 @@ class EngineThread:
     """Runs submitted work in steps of about equal length, fairly between requests.
 
     Args:
-        target_step_s: Seconds that one request's part of a step should take. Requests join and leave
-            between steps, so this is about how long a small one waits for a large one.
+        target_step_s: Seconds that one request's part of a step should take. Requests join and
+            leave between steps, so this is about how long a small one waits for a large one.
         listener: Is told how long each step took.
     """
 
@@ -173,7 +173,7 @@ class EngineThread:
         return None
 
     def _await_followers(self, step: Step, seconds: float) -> None:
-        """Waits, for a moment, for what requests submit next when a step has finished their work."""
+        """Waits, for a moment, for what requests submit next when a step ended their work."""
         flows = {id(work.flow): work.flow for work, _ in step.members if work.future.done()}
         end = time.monotonic() + min(_LONGEST_GRACE_S, _GRACE_SHARE * seconds)
         while not self._closing:

@@ -10,9 +10,10 @@ Time is virtual here: it advances by that of the work done, divided by the numbe
 it and turns are measured by what work is expected to take. Were one of them measured by clocks,
 work that takes longer than expected would gain or lose against the other.
 
-A step is a share of the first request's work, about `target_step_s` of it, and with it all of those
-requests that end in such a share: they do not make each other wait, and the constant cost of a step
-is paid once for all. What is larger comes on its own, so that whoever arrives next waits for a share.
+A step is a share of the first request's work, about `target_step_s` of it, and with it all of
+those requests that end in such a share: they do not make each other wait, and the constant cost of
+a step is paid once for all. What is larger comes on its own, so that whoever arrives next waits for
+a share.
 
 Source: weighted fair queueing (Demers, Keshav, Shenker 1989), with turns for packets; virtual time
 counts waiting requests instead of simulating the ideal server.

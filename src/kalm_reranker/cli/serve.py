@@ -145,7 +145,7 @@ def serve(
     drain_timeout: DrainTimeoutOption = 30.0,
     text_cache_bytes: TextCacheBytesOption = 256 * 2**20,
     states_bytes: StatesBytesOption = 1024 * 2**20,
-    target_step: TargetStepOption = 0.02,
+    target_step: TargetStepOption = 0.05,
     api_key_file: Annotated[
         Path | None,
         typer.Option(
