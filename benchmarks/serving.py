@@ -118,25 +118,27 @@ def _mixed(
     answered = load.with_status(200)
     tell(f"comparing {len(answered)} answers with KaLMReranker's")
     reranker = KaLMReranker(options.model, dtype=dtype)
-    compared = {
-        "the server's": differences(answered, reranker),
-        "its own, each pair alone": own_spread(answered, reranker, pairs=options.spread_pairs),
+    compared = differences(answered, reranker)
+    own = own_spread(answered, reranker, pairs=options.spread_pairs)
+    rows = {
+        "the server's": compared,
+        "its own, each pair alone": own["alone"],
+        "its own, from encoded states": own["states"],
     }
     report.table(
         f"how far margins are from KaLMReranker's, {dtype}",
         ["", "pairs", "at most", "p99", "mean"],
         [
             [name, f"{found['pairs']:,}", *(f"{found[key]:.2g}" for key in _MARGINS)]
-            for name, found in compared.items()
+            for name, found in rows.items()
         ],
     )
-    server_s, own = compared.values()
-    for fault in server_s["wrong"][:10]:
+    for fault in compared["wrong"][:10]:
         tell(f"wrong: {fault}")
     return {
         **load.summary(),
         "statuses": load.statuses,
-        "differences": server_s,
+        "differences": compared,
         "own_spread": own,
     }
 

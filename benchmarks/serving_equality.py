@@ -36,11 +36,8 @@ def differences(exchanges: Sequence[Exchange], reranker: KaLMReranker) -> dict[s
             margins.append(abs(result["margin"] - pair.margin))
             scores.append(abs(result["score"] - pair.score))
     return {
+        **_spread(margins),
         "requests": len(exchanges),
-        "pairs": len(margins),
-        "margin_max": max(margins, default=0.0),
-        "margin_p99": percentile(margins or [0.0], 99),
-        "margin_mean": statistics.fmean(margins or [0.0]),
         "score_max": max(scores, default=0.0),
         "identical_share": sum(value == 0 for value in margins) / max(1, len(margins)),
         "wrong": wrong,
@@ -49,8 +46,8 @@ def differences(exchanges: Sequence[Exchange], reranker: KaLMReranker) -> dict[s
 
 def own_spread(
     exchanges: Sequence[Exchange], reranker: KaLMReranker, *, pairs: int
-) -> dict[str, Any]:
-    """Returns how far the reranker's margins of a request are from those of each pair alone.
+) -> dict[str, dict[str, Any]]:
+    """Returns how far the reranker's margins of whole requests are from its own in other ways.
 
     Nobody can be nearer to it than it is to itself.
 
@@ -58,24 +55,54 @@ def own_spread(
         exchanges: As above; as many of them as needed are read.
         reranker: The same.
         pairs: How many to compare.
+
+    Returns:
+        By way: "alone" scores each pair in a call of its own; "states" encodes the documents and
+        scores their states, as is done with whatever is kept.
     """
-    found: list[float] = []
+    found: dict[str, list[float]] = {"alone": [], "states": []}
     for exchange in exchanges:
-        if len(found) >= pairs:
+        if len(found["alone"]) >= pairs:
             break
         payload = exchange.request.payload
         together = _in_process(payload, reranker)
-        for pair, (query, document) in zip(together, _pairs(payload), strict=True):
+        states = _from_states(payload, reranker)
+        for index, ((query, document), pair) in enumerate(
+            zip(_pairs(payload), together, strict=True)
+        ):
             (alone,) = _in_process(
                 {**payload, "pairs": [{"query": query, "document": document}]}, reranker
             )
-            found.append(abs(alone.margin - pair.margin))
+            found["alone"].append(abs(alone.margin - pair.margin))
+            found["states"].append(abs(states[index].margin - pair.margin))
+    return {name: _spread(margins) for name, margins in found.items()}
+
+
+def _spread(margins: Sequence[float]) -> dict[str, Any]:
     return {
-        "pairs": len(found),
-        "margin_max": max(found),
-        "margin_p99": percentile(found, 99),
-        "margin_mean": statistics.fmean(found),
+        "pairs": len(margins),
+        "margin_max": max(margins, default=0.0),
+        "margin_p99": percentile(margins or [0.0], 99),
+        "margin_mean": statistics.fmean(margins or [0.0]),
     }
+
+
+def _from_states(payload: Mapping[str, Any], reranker: KaLMReranker) -> list[ScoredPair]:
+    pairs = _pairs(payload)
+    ratio = {name: payload[name] for name in ("compression_ratio",) if name in payload}
+    states = reranker.encode([text for _, text in pairs], show_progress=False, **ratio)
+    scored: dict[int, ScoredPair] = {}
+    for query in dict.fromkeys(query for query, _ in pairs):
+        rows = [index for index, pair in enumerate(pairs) if pair[0] == query]
+        found = reranker.score(
+            query,
+            states[rows],
+            payload.get("instruction"),
+            return_margin=True,
+            show_progress=False,
+        )
+        scored |= dict(zip(rows, found, strict=True))
+    return [scored[index] for index in range(len(pairs))]
 
 
 def _in_process(payload: Mapping[str, Any], reranker: KaLMReranker) -> list[ScoredPair]:

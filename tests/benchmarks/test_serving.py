@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from kalm_reranker import KaLMReranker
-from tests.benchmarks.commands import BENCHMARKS
+from tests.benchmarks.commands import BENCHMARKS, run_benchmark
 
 # Answers each path in its own way, after 10 ms.
 SERVER = """
@@ -196,6 +196,54 @@ def test_pairs_are_compared_in_their_order(parts, reranker):
 
 def test_a_rerankers_own_spread_is_small_in_float32(parts, reranker):
     exchanges = [answered(parts, PAYLOAD, [])] * 3
-    found = parts["equality"].own_spread(exchanges, reranker, pairs=4)
-    assert found["pairs"] == 6  # whole requests
-    assert found["margin_mean"] <= found["margin_max"] < 1e-3
+    for found in parts["equality"].own_spread(exchanges, reranker, pairs=4).values():
+        assert found["pairs"] == 6  # whole requests
+        assert found["margin_mean"] <= found["margin_max"] < 1e-3
+
+
+def test_one_client_against_several_on_a_real_server(tmp_path):
+    output = tmp_path / "serving.json"
+    process, results = run_benchmark(
+        "serving.py",
+        *("--parts", "small", "--clients", 4, "--rounds", 1, "--output", output),
+        *("--round-seconds", 0.5, "--warm-up-seconds", 0.2),
+    )
+    assert json.loads(output.read_text()) == results
+    assert set(results["small"]["loads"]) == {"1 client", "4 clients"}
+    assert all(load["requests"] > 0 for load in results["small"]["loads"].values())
+    assert results["small"]["speedup"] > 0
+    assert "five short documents" in process.stdout
+
+
+@pytest.mark.slow
+def test_all_other_parts_on_real_servers():
+    process, results = run_benchmark(
+        "serving.py",
+        *("--parts", "repeated,large,mixed,stored,overload,abandoned"),
+        *("--clients", 4, "--rounds", 1, "--round-seconds", 1, "--warm-up-seconds", 0.5),
+        *("--seconds", 2, "--dtypes", "float32", "--spread-pairs", 20),
+        *("--passages", 30, "--candidates", 10, "--queries", 2, "--pending", 2),
+    )
+    assert results["repeated"]["speedup"] > 0
+    for found in results["large"].values():
+        assert all(load["requests"] > 0 for load in found["loads"].values())
+        assert found["p99_ratio"] > 0
+
+    mixed = results["mixed"]["float32"]
+    assert set(mixed["statuses"]) <= {"200", "429"}
+    assert mixed["differences"]["wrong"] == []
+    assert mixed["differences"]["pairs"] > 10
+    assert mixed["differences"]["margin_max"] < 1e-3
+
+    assert len(results["stored"]["ways"]) == 6
+    assert all(way["p50_ms"] > 0 for way in results["stored"]["ways"].values())
+
+    overload = results["overload"]
+    assert set(overload["above"]["statuses"]) == {"200", "429"}
+    assert overload["refused"] > 0
+    assert all(wait.isdigit() for wait in overload["retry_after"])
+    assert overload["healthy_afterwards"]
+
+    assert results["abandoned"]["pending_afterwards"] == 0
+    assert results["abandoned"]["after"]["requests"] > 0
+    assert "how far margins are from KaLMReranker's" in process.stdout
