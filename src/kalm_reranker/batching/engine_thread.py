@@ -157,6 +157,7 @@ class EngineThread:
         with self._changed:
             self._note(step, seconds, has_failed=has_failed)
             self._await_followers(step, seconds)
+        step.forget()
         try:
             self._listener.step_took(seconds)
         except Exception:
@@ -195,11 +196,14 @@ class EngineThread:
         alone = list(step.by_work())
         if len(alone) == 1:
             alone[0].members[0][0].fail(error)
+            alone[0].forget()
+            del error  # its frames hold this one
             return False
         logger.warning("a step of %d requests failed; each is run alone: %s", len(alone), error)
         del error  # and with it what its frames hold: it may be for lack of memory
         for part in alone:
             self._run_step(part)
+            part.forget()
         return False
 
     def _try(self, step: Step) -> BaseException | None:
@@ -209,8 +213,7 @@ class EngineThread:
             if len(results) != len(step.members):
                 raise EngineError(f"{len(results)} results for {len(step.members)} items.")
         except BaseException as error:  # also SystemExit: whoever waits must hear of it
-            # Without this frame, which holds the step, and through it what holds the error.
-            return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+            return error
         for (work, index), result in zip(step.members, results, strict=True):
             work.finish(index, result)
         return None

@@ -48,6 +48,10 @@ class Step:
             self.members.append((work, work.take()))
         self.units += units
 
+    def forget(self) -> None:
+        """Lets go of the works: an error in one keeps the frames that it went through."""
+        self.members.clear()
+
     def num_flows(self) -> int:
         """Returns how many requests it is for."""
         return len({id(work.flow) for work, _ in self.members})
