@@ -28,6 +28,10 @@ from kalm_reranker.batching.work import Kind, Work
 _MOST_SHARES = 8
 
 
+# A share is never less, however slow the model: smaller steps are mostly their constant cost.
+_SMALLEST_SHARE = 512  # tokens, about: a request with a few short documents
+
+
 class Step:
     """Items that run together.
 
@@ -126,7 +130,7 @@ class FairQueue:
 
     def _taken(self, kind: Kind, seconds: float) -> Step:
         """Takes a share of the first work, and others of its kind that end in one."""
-        share = self._cost_of(kind.name).units_in(seconds)
+        share = max(_SMALLEST_SHARE, self._cost_of(kind.name).units_in(seconds))
         step = Step(kind)
         first, *others = self._waiting
         step.take(first, share)
