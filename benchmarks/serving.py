@@ -123,7 +123,7 @@ def _mixed(
     rows = {
         "the server's": compared,
         "its own, each pair alone": own["alone"],
-        "its own, from encoded states": own["states"],
+        "its own, from states at its ratio": own["states"],
     }
     report.table(
         f"how far margins are from KaLMReranker's, {dtype}",

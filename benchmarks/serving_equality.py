@@ -57,8 +57,9 @@ def own_spread(
         pairs: How many to compare.
 
     Returns:
-        By way: "alone" scores each pair in a call of its own; "states" encodes the documents and
-        scores their states, as is done with whatever is kept.
+        By way: "alone" scores each pair in a call of its own; "states" encodes the documents at
+        the reranker's ratio and scores their states, pooled where the request has another ratio:
+        what is done with whatever is kept.
     """
     found: dict[str, list[float]] = {"alone": [], "states": []}
     for exchange in exchanges:
@@ -89,8 +90,8 @@ def _spread(margins: Sequence[float]) -> dict[str, Any]:
 
 def _from_states(payload: Mapping[str, Any], reranker: KaLMReranker) -> list[ScoredPair]:
     pairs = _pairs(payload)
+    states = reranker.encode([text for _, text in pairs], show_progress=False)
     ratio = {name: payload[name] for name in ("compression_ratio",) if name in payload}
-    states = reranker.encode([text for _, text in pairs], show_progress=False, **ratio)
     scored: dict[int, ScoredPair] = {}
     for query in dict.fromkeys(query for query, _ in pairs):
         rows = [index for index, pair in enumerate(pairs) if pair[0] == query]
@@ -100,6 +101,7 @@ def _from_states(payload: Mapping[str, Any], reranker: KaLMReranker) -> list[Sco
             payload.get("instruction"),
             return_margin=True,
             show_progress=False,
+            **ratio,
         )
         scored |= dict(zip(rows, found, strict=True))
     return [scored[index] for index in range(len(pairs))]
