@@ -22,6 +22,9 @@ _HASH_BYTES = 16
 _ITEM_BYTES = 2_400
 _LOOK_S = 0.1  # how often a request that waits for another looks whether it is itself still wanted
 
+# Whoever sends one of a large request's texts waits for so many of them, not for all.
+_CLAIMED_TOGETHER = 32
+
 _Kind = tuple[int, int | None]  # ratio, and the tokens that documents are cut at
 
 
@@ -93,20 +96,31 @@ class TextStates:
         keys = [_key(text) for text in texts]
         text_of = dict(zip(keys, texts, strict=True))
         found: dict[int, PassageStates] = {}
-        while len(found) < len(text_of):
-            wanted = {key: text for key, text in text_of.items() if key not in found}
+        # What may not be cut is looked at as a whole before anything is encoded.
+        together = _CLAIMED_TOGETHER if truncate else max(1, len(text_of))
+        for start in range(0, len(keys), together):
+            part = {key: text_of[key] for key in keys[start : start + together]}
+            found |= self._found_or_encoded(kind, part, truncate)
+        if not truncate:  # what others encoded may be cut
+            self._refuse_cut(kind, text_of, _cut(found))
+        return [found[key].repool(ratio) for key in keys]
+
+    def _found_or_encoded(
+        self, kind: _Kind, texts: Mapping[int, str], truncate: bool
+    ) -> dict[int, PassageStates]:
+        found: dict[int, PassageStates] = {}
+        while len(found) < len(texts):
+            wanted = {key: text for key, text in texts.items() if key not in found}
             kept, ours, others = self._claim(kind, wanted, truncate)
             found |= kept
-            found |= self._encoded(kind, {key: text_of[key] for key in ours}, truncate)
+            found |= self._encoded(kind, {key: texts[key] for key in ours}, truncate)
             for key, future in others.items():
                 states = _awaited(future)
                 if states is not None:  # else it is encoded here, or fails here as well
                     found[key] = states
                     with self._lock:
                         self._num_awaited += 1
-        if not truncate:  # what others encoded may be cut
-            self._refuse_cut(kind, text_of, _cut(found))
-        return [found[key].repool(ratio) for key in keys]
+        return found
 
     def _claim(
         self, kind: _Kind, wanted: Mapping[int, str], truncate: bool
