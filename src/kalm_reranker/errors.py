@@ -229,18 +229,26 @@ class ServerRefusedError(ClientError):
     """The server answered with an error.
 
     Args:
-        message: The server's own words.
+        message: What was asked, and the server's own words.
         hint: See `KalmRerankerError`.
         status: HTTP status.
         code: The server's name for the error; None where it gave none.
+        request_id: Of the request, as the server's log has it; None where there is none.
     """
 
     def __init__(
-        self, message: str, *, hint: str | None = None, status: int, code: str | None = None
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        status: int,
+        code: str | None = None,
+        request_id: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
         self.code = code
+        self.request_id = request_id
 
 
 class MissingExtraError(KalmRerankerError, ImportError):

@@ -191,6 +191,7 @@ def test_refusals_of_other_servers_are_read(server, client, body, code, words):
     with pytest.raises(ServerRefusedError, match=words) as caught:
         client.rank("q", DOCUMENTS)
     assert caught.value.code == code
+    assert caught.value.request_id in str(caught.value)
 
 
 def test_an_address_with_v1_is_explained(server):

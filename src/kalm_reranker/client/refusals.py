@@ -54,6 +54,7 @@ def refusal(reply: Reply, call: Call, request_id: str, tries: int) -> ServerRefu
         hint=_hint(reply, code),
         status=reply.status,
         code=code,
+        request_id=request_id,
     )
 
 
