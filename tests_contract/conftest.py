@@ -127,5 +127,13 @@ def _row(client: Client, checks: dict[str, str]) -> dict[str, Any]:
         "call": client.call,
         "settings": client.settings,
         "note": client.note,
+        "raises": {
+            "wrong_key": _names(client.unauthorized),
+            "overloaded": _names(client.overloaded),
+        },
         "checks": checks,
     }
+
+
+def _names(errors: tuple[type[Exception], ...]) -> str:
+    return ", ".join(error.__name__ for error in errors)

@@ -20,8 +20,8 @@ from tests_contract.serving import Server, serving
 _CONFIG = Path(__file__).parent / "schemathesis.toml"
 _KEYS = ("openapi-key-one", "openapi-key-two")
 _PHASES = "examples,coverage,fuzzing,stateful"
-_MAX_EXAMPLES = 40
-"""Cases of an operation in the fuzzing phase: three minutes in all on two cores."""
+_MAX_EXAMPLES = 150
+"""Cases of an operation in the fuzzing phase: two to three minutes in all on two cores."""
 _TIMEOUT_S = 30
 _LIMITS = ("--max-documents", "20", "--max-results", "20")
 """What lies just below and above a limit is tried many times, and 1,000 documents take seconds."""

@@ -30,7 +30,7 @@ _INTRODUCTION = """\
 Each of these clients, unmodified, asks a live `kalm serve` on loopback with the bundled model; only
 its URL and key are set. `scripts/test-clients` runs the tests and fails if this page says anything
 else than what it found. Not all of them install together: where a client's version is not the
-newest, another one in its environment holds it back (`tests_contract/environments/`).
+newest, what it needs or what shares its environment holds it back (`tests_contract/environments/`).
 
 What is tested, for each client that has it:
 
@@ -40,18 +40,19 @@ What is tested, for each client that has it:
 | path | the path in the table is what was called |
 | top_n | the best one, the best three |
 | documents | texts that the answer holds are those of the request |
-| 401 | a wrong key raises the client's own error |
-| 429 | a full server raises the client's own error, once it gave up |
+| 401 | what a wrong key raises |
+| 429 | what a full server raises, once the client gave up |
 | asks again | a server that is full for a moment is not noticed: the client waits and asks again |
 
-A dash: the client has no such thing.
+A dash: the client has no such thing. `KeyError`, `TypeError` and `AssertionError` come from clients
+that do not look at an answer's status.
 """
 _HOW_TO = """\
 ## How to set up each
 
 `URL` is the root of the server, such as `"http://127.0.0.1:8000"`; `KEY` is one of its keys, or any
-text for a server without keys; `pico` is the name of the model that it serves. These lines are what
-the tests run.
+text for a server without keys; `pico` is the name of the model that it serves. `documents` are texts, or
+what the framework makes of them. These lines are what the tests run.
 """
 _REST = """\
 ## What cannot be pointed here
@@ -101,19 +102,25 @@ def _page(rows: list[dict[str, Any]]) -> str:
     lines = [_INTRODUCTION, _row(head), _row(["---"] * len(head))]
     lines += [_line(row) for row in rows]
     lines += ["", _HOW_TO]
-    lines += [_how_to(row) for row in rows]
+    lines += dict.fromkeys(_how_to(row) for row in rows)  # once, whatever versions there are
     lines += [_REST]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _line(row: dict[str, Any]) -> str:
     version = f"{row['package']} {row['version']}" if row["package"] else "by its source"
-    checks = [_outcome(row["checks"].get(name)) for name in _CHECKS]
+    checks = [_outcome(row, name) for name in _CHECKS]
     return _row([row["name"], version, f"`{row['path']}`", *checks])
 
 
-def _outcome(outcome: str | None) -> str:
-    return {"passed": "ok", None: "-"}.get(outcome, f"**{outcome}**")
+def _outcome(row: dict[str, Any], check: str) -> str:
+    outcome = row["checks"].get(check)
+    if outcome is None:
+        return "-"
+    if outcome != "passed":
+        return f"**{outcome}**"
+    raised = row["raises"].get(check)
+    return "ok" if raised is None else f"`{raised}`"
 
 
 def _row(cells: list[str]) -> str:
@@ -121,8 +128,7 @@ def _row(cells: list[str]) -> str:
 
 
 def _how_to(row: dict[str, Any]) -> str:
-    version = f" ({row['package']} {row['version']})" if row["package"] else ""
-    lines = [f"**{row['name']}**{version}: {row['note']}".rstrip(": ")]
+    lines = [f"**{row['name']}**: {row['note']}".rstrip(": ")]
     if row["settings"]:
         lines += ["", "```text", row["settings"], "```"]
     else:
