@@ -102,7 +102,6 @@ def _joinable(states: PassageStates) -> Hashable:
     return (
         states.compression_ratio,
         states.provenance,
-        states.identities is None,
         states.slots.dtype,
         states.slots.device,
     )

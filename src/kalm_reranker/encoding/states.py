@@ -28,8 +28,9 @@ class PassageStates:
         compression_ratio: Tokens per slot, 1 for none.
         provenance: Where the states come from.
         identities: A value per passage that no other states have, by which an engine finds again
-            what it keeps of a passage; None where nothing is to be kept. The slots of states that
-            have identities must not be written to: what is kept would not change with them.
+            what it keeps of a passage; None where nothing is to be kept, for a passage or for all.
+            The slots of states that have identities must not be written to: what is kept would not
+            change with them.
 
     Raises:
         InputError: The numbers of slots, tokens and passages do not fit together.
@@ -159,7 +160,7 @@ class PassageStates:
         if self.identities is not None:
             # A passage of one window is the same thing in any company.
             identities = [
-                identity if len(parts) == 1 else (identity, f"window {number}")
+                identity if identity is None or len(parts) == 1 else (identity, f"window {number}")
                 for identity, parts in zip(self.identities, counts, strict=True)
                 for number in range(len(parts))
             ]
@@ -214,11 +215,21 @@ class PassageStates:
             self.identities if same else self._derived_identities(str(slots.dtype)),
         )
 
+    def without_identities(self) -> "PassageStates":
+        """Returns the same states, of which nothing is kept."""
+        return PassageStates(
+            self.slots,
+            self.token_counts,
+            self.truncated,
+            self.compression_ratio,
+            self.provenance,
+        )
+
     def _derived_identities(self, change: str) -> list[Hashable] | None:
         """Identities of states that are made from these by a change that has a name."""
         if self.identities is None:
             return None
-        return [(identity, change) for identity in self.identities]
+        return [None if identity is None else (identity, change) for identity in self.identities]
 
     @classmethod
     def concatenate(cls, parts: Iterable["PassageStates"]) -> "PassageStates":
@@ -250,7 +261,7 @@ class PassageStates:
             [cut for part in states for cut in part.truncated],
             first.compression_ratio,
             first.provenance,
-            _joined([part.identities for part in states]),
+            _joined(states),
         )
 
 
@@ -261,13 +272,10 @@ class WindowStates(NamedTuple):
     owners: list[int]
 
 
-def _joined(parts: Sequence[tuple[Hashable, ...] | None]) -> list[Hashable] | None:
-    identities: list[Hashable] = []
-    for part in parts:
-        if part is None:
-            return None
-        identities += part
-    return identities
+def _joined(parts: Sequence[PassageStates]) -> list[Hashable] | None:
+    if all(part.identities is None for part in parts):
+        return None
+    return [name for part in parts for name in part.identities or [None] * len(part)]
 
 
 def _position(index: object) -> int:

@@ -353,7 +353,7 @@ class Pipeline:
         margins: list[list[float]] = [[] for _ in prompts]
         alike: dict[Hashable, list[int]] = {}  # requests whose states can be joined
         for request, passages in enumerate(states):
-            kind = (passages.compression_ratio, passages.provenance, passages.identities is None)
+            kind = (passages.compression_ratio, passages.provenance)
             where = (passages.slots.dtype, passages.slots.device)
             alike.setdefault((*kind, *where), []).append(request)
         for members in alike.values():

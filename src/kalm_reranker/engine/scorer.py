@@ -139,6 +139,8 @@ class PairScorer:
         """Returns the prefix whose keys and values are kept for a pair; empty if none are."""
         if self.cache is None or states.identities is None or not prompt.prefix:
             return ()
+        if states.identities[passage] is None:
+            return ()
         blocks = self.cache.blocks_of(prompt.prefix, states.slot_counts[passage])
         return prompt.prefix if blocks * _LARGEST_SHARE <= self.cache.num_blocks else ()
 

@@ -1,5 +1,10 @@
 """States of documents that came as text, kept by the hash of the text: none is encoded twice.
 
+A text that comes for the first time is scored without the prefix cache: filling that for it costs
+as much as scoring it, which pays only if it comes again. From the second time on its states have an
+identity, by which the cache finds it. With `deterministic` they never have, since the two ways
+round differently.
+
 A document that two requests send at the same time is encoded for one of them; the other waits.
 """
 
@@ -53,7 +58,7 @@ class TextStates:
     def __init__(self, reranker: KaLMReranker, budget_bytes: int) -> None:
         self._reranker = reranker
         self._pipeline = reranker.pipeline
-        self._budget = budget_bytes
+        self._is_deterministic = reranker.options.deterministic
         self._kept = HotTier(budget_bytes, item_bytes=_ITEM_BYTES)
         self._lock = threading.Lock()  # guards all below
         self._under_way: dict[tuple[_Kind, int], Future[PassageStates | None]] = {}
@@ -170,8 +175,9 @@ class TextStates:
                 ratio,
                 self._reranker.provenance,
                 store_on=torch.device("cpu"),
-                # With an identity, a text that comes again finds its keys and values as well.
-                identities=[("text", kind, key) for key in texts] if self._budget else None,
+                identities=None
+                if self._is_deterministic
+                else [("text", kind, key) for key in texts],
             )
             made = dict(zip(texts, states, strict=True))
         except BaseException:
@@ -180,7 +186,7 @@ class TextStates:
         for key, one in made.items():
             self._kept.put(kind, key, one, one.num_bytes)
         self._settle(kind, texts, made)
-        return made
+        return {key: one.without_identities() for key, one in made.items()}
 
     def _refuse_cut(self, kind: _Kind, texts: Mapping[int, str], cut: Mapping[int, bool]) -> None:
         """Refuses texts of which one is cut.
