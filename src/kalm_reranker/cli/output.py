@@ -45,10 +45,15 @@ def print_json_lines(rows: Sequence[RankedRow]) -> None:
         print_json(values)
 
 
-def print_json(value: object) -> None:
-    """Prints a value as one line of JSON; escaped where stdout's encoding cannot write it all."""
+def print_json(value: object, *, indent: int | None = None) -> None:
+    """Prints a value as JSON, escaped where stdout's encoding cannot write it all.
+
+    Args:
+        value: What to print.
+        indent: Spaces for each level; all in one line, if None.
+    """
     readable = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    typer.echo(json.dumps(value, ensure_ascii=not readable))
+    typer.echo(json.dumps(value, ensure_ascii=not readable, indent=indent))
 
 
 def console() -> Console:

@@ -1,6 +1,5 @@
 """`kalm serve`: answer rerank requests over HTTP."""
 
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from kalm_reranker.cli.options import (
     RatioTextOption,
     ratio_from_text,
 )
+from kalm_reranker.cli.running import show_times_in_log
 from kalm_reranker.cli.server_options import (
     BodyTimeoutOption,
     DrainTimeoutOption,
@@ -283,13 +283,6 @@ def run(settings: "ServerSettings") -> None:
 
     show_times_in_log()
     serve_until_signal(settings, _load, announce=lambda line: typer.echo(line, err=True))
-
-
-def show_times_in_log() -> None:
-    """Puts the time before each line of the log: a server runs for long."""
-    form = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-    for handler in logging.getLogger("kalm_reranker").handlers:
-        handler.setFormatter(form)
 
 
 def _load(settings: "ServerSettings", listener: "Listener") -> "Answering":

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from kalm_reranker.cli.api_keys import read_api_keys
-from kalm_reranker.cli.vllm_command import new_app, print_document, read_request, run_app
+from kalm_reranker.cli.output import print_json
+from kalm_reranker.cli.running import run_app
+from kalm_reranker.cli.vllm_command import new_app, read_request
 
 _EXIT_NOT_READY = 1
 
@@ -75,7 +77,7 @@ def client(
     with KaLMClient(base_url, api_key=api_key, timeout_s=timeout_s) as server:
         if json_file is None:
             found = server.health()
-            print_document(found.details)
+            print_json(found.details, indent=2)
             raise typer.Exit(0 if found.ready else _EXIT_NOT_READY)
         body = read_request(json_file)
         if return_margin:
@@ -83,7 +85,7 @@ def client(
         if top_k is not None:
             body.pop("top_n", None)  # the same under another name
             body["top_k"] = top_k
-        print_document(server.request("POST", f"/{endpoint}", body))
+        print_json(server.request("POST", f"/{endpoint}", body), indent=2)
 
 
 def main() -> None:

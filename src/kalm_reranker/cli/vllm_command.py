@@ -1,11 +1,10 @@
-"""What the commands of the reference's vLLM adapter share: options, output, and how they end.
+"""What the commands of the reference's vLLM adapter share: options and output.
 
 They keep that adapter's names and flags, so that scripts written for it run; the work is done by
 this package's own engine.
 """
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ from kalm_reranker.errors import (
     CheckpointUnavailableError,
     DataFileError,
     InvalidRatioError,
-    KalmRerankerError,
     shown,
 )
 
@@ -29,8 +27,6 @@ DEFAULT_DOCUMENT_MAX_LENGTH = 1024
 DEFAULT_CHUNK_SIZE = 4
 CHUNK_SIZES = (1, 2, 4, 8, 16, 32)
 
-_EXIT_ERROR = 1
-_EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
 _PLUGIN_VARIABLE = "VLLM_PLUGINS"
 
 AdapterModelOption = Annotated[
@@ -76,49 +72,6 @@ def new_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-
-
-def run_app(app: typer.Typer, name: str) -> None:
-    """Runs a command; the process ends with 0, 1 (an error), 2 (usage) or 130 (Ctrl-C).
-
-    As `kalm` does, whose `main` would import all of its commands.
-    """
-    # Threads without work soon give up their core; before PyTorch is imported.
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-        os.environ["GOMP_SPINCOUNT"] = "1000"
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    log = logging.getLogger("kalm_reranker")
-    log.addHandler(handler)
-    log.propagate = False
-    try:
-        try:
-            app(prog_name=name)
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # here, where a full disk can still be reported
-    except KalmRerankerError as error:
-        typer.echo(f"error: {error.message}", err=True)
-        if error.hint is not None:
-            typer.echo(f"hint: {error.hint}", err=True)
-        sys.exit(_EXIT_ERROR)
-    except KeyboardInterrupt:
-        sys.exit(_EXIT_INTERRUPTED)
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError):  # a reader that stops early may do so
-            typer.echo(f"error: writing the result failed: {error.strerror or error}", err=True)
-        # Or Python would try to flush once more at its end, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_EXIT_ERROR)
-    finally:
-        log.removeHandler(handler)
-        log.propagate = True
-
-
-def print_document(value: object) -> None:
-    """Prints a value as indented JSON on stdout."""
-    readable = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    typer.echo(json.dumps(value, ensure_ascii=not readable, indent=2))
 
 
 def check_chunk_size(chunk_size: int) -> int:

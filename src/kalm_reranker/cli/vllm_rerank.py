@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from kalm_reranker.cli.output import print_json
+from kalm_reranker.cli.running import run_app
 from kalm_reranker.cli.vllm_command import (
     DEFAULT_CHUNK_SIZE,
     DEFAULT_DOCUMENT_MAX_LENGTH,
@@ -20,9 +22,7 @@ from kalm_reranker.cli.vllm_command import (
     naming_the_offline_model,
     new_app,
     note_plugin_variable,
-    print_document,
     read_request,
-    run_app,
 )
 from kalm_reranker.errors import DataFileError, shown
 
@@ -103,7 +103,7 @@ def rerank(
         {"index": item.pop("corpus_id"), **item}  # type: ignore[misc]  # it is a new dictionary
         for item in ranked
     ]
-    print_document({"object": "rerank", "model": model, "results": results})
+    print_json({"object": "rerank", "model": model, "results": results}, indent=2)
 
 
 def _checked(request: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kalm_reranker.cli.api_keys import VARIABLE, read_api_keys
+from kalm_reranker.cli.running import run_app
 from kalm_reranker.cli.serve import run
 from kalm_reranker.cli.vllm_command import (
     DEFAULT_CHUNK_SIZE,
@@ -23,7 +24,6 @@ from kalm_reranker.cli.vllm_command import (
     naming_the_offline_model,
     new_app,
     note_plugin_variable,
-    run_app,
 )
 from kalm_reranker.errors import InvalidOptionError
 
