@@ -1,6 +1,7 @@
 """What a condition on metadata matches."""
 
 import random
+import time
 
 import pytest
 
@@ -10,6 +11,7 @@ from kalm_reranker.search.filters import predicate_of
 from kalm_reranker.search.fusion import reciprocal_rank_fusion
 
 METADATA = {"lang": "en", "year": 2020, "tags": ["a", "b"], "open": True, "none": None, "score": 1}
+METADATA["pair"] = ["x", {"y": 1}]
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,10 @@ METADATA = {"lang": "en", "year": 2020, "tags": ["a", "b"], "open": True, "none"
         {"absent": {"$exists": False}},
         {"absent": {"$ne": 3}},
         {"lang": {"$exists": True}},
+        {"pair": {"$eq": ["x", {"y": 1.0}]}},
+        {"pair": {"$in": [["x", {"y": 1}]]}},
+        {"pair": "x"},
+        {"year": [{2019}, 2020]},  # a set: no value of JSON, and without a hash
         lambda metadata: metadata["year"] > 2000,
     ],
 )
@@ -55,10 +61,25 @@ def test_matches(given):
         {"absent": {"$lt": 3}},
         {"tags": {"$nin": ["a"]}},
         {"tags": {"$ne": "b"}},
+        {"pair": {"$eq": ["x", {"y": True}]}},
+        {"pair": {"$eq": [{"y": 1}, "x"]}},
+        {"year": [{2020}]},
     ],
 )
 def test_does_not_match(given):
     assert not predicate_of(given)(METADATA)
+
+
+def test_a_long_list_of_values_costs_no_more_than_a_short_one():
+    matches = predicate_of(
+        {"year": {"$nin": list(range(100_000, 200_000))}, "lang": [["en"]] * 1000}
+    )
+
+    start = time.perf_counter()
+    for year in range(10_000):
+        assert not matches({"year": year, "lang": "en"})
+
+    assert time.perf_counter() - start < 5  # read value by value it is ten milliseconds for each
 
 
 @pytest.mark.parametrize(

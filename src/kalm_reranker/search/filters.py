@@ -11,7 +11,7 @@ fields of TSV and CSV files are text.
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeAlias
 
 from kalm_reranker.errors import InvalidOptionError, shown
@@ -99,19 +99,40 @@ def _operator(field: str, name: object, wanted: Any) -> _Condition:  # noqa: ANN
 
 
 def _equality(wanted: list[Any], *, negated: bool) -> _Condition:
+    keys, rest = set(), []
+    for value in wanted:
+        try:
+            keys.add(_key(value))
+        except TypeError:  # of a type that JSON has not, and that has no hash
+            rest.append(value)
+
+    # Lists of thousands of values are looked up, not read: others wait meanwhile.
+    def is_wanted(value: Any) -> bool:  # noqa: ANN401
+        return _key(value) in keys or any(value == one for one in rest)
+
     def found(present: bool, value: Any) -> bool:  # noqa: ANN401
-        return present and _any(value, lambda member: any(_same(member, w) for w in wanted))
+        return present and _any(value, is_wanted)
 
     return (lambda present, value: not found(present, value)) if negated else found
 
 
+def _key(value: Any) -> Hashable:  # noqa: ANN401
+    """Returns something hashable that is equal for equal values.
+
+    True is 1 to Python, but not to who wrote the metadata.
+    """
+    if isinstance(value, bool):
+        return "bool", value
+    if isinstance(value, list):
+        return "list", tuple(_key(member) for member in value)
+    if isinstance(value, dict):
+        return "object", frozenset((name, _key(member)) for name, member in value.items())
+    hash(value)
+    return "value", value
+
+
 def _any(value: Any, test: Callable[[Any], bool]) -> bool:  # noqa: ANN401
     return test(value) or (isinstance(value, list) and any(test(member) for member in value))
-
-
-def _same(value: Any, wanted: Any) -> bool:  # noqa: ANN401
-    # True is 1 to Python, but not to who wrote the metadata.
-    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
 
 
 def _ordered(compare: Callable[[Any, Any], bool], value: Any, wanted: Any) -> bool:  # noqa: ANN401
