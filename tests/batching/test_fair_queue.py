@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kalm_reranker.batching import fair_queue
 from kalm_reranker.batching.fair_queue import FairQueue
 from kalm_reranker.batching.flow import Flow
 from kalm_reranker.errors import DeadlineExceededError, RequestCancelledError
@@ -12,6 +13,15 @@ from tests.batching.by_hand import UNIT_S, Double, fixed_cost, work_of
 STEP = 20  # units of a step
 STEP_S = STEP * UNIT_S
 KINDS = (Double("encode"), Double("score"))
+SMALLEST_SHARE = fair_queue._SMALLEST_SHARE
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_shares():
+    """Numbers that a test can do in its head."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fair_queue, "_SMALLEST_SHARE", 1)
+        yield
 
 
 def queue_of(*, turn_steps=2, **cost):
@@ -225,6 +235,13 @@ def test_many_small_requests_are_done_together_but_not_without_end():
         queue.put(work_of([2.0] * 2))
     sizes = [step.units for step in steps(queue)]
     assert sizes == [8.0 * STEP, 8.0 * STEP, 400.0 - 16.0 * STEP]
+
+
+def test_a_share_is_never_too_small_to_be_worth_a_step(monkeypatch):
+    monkeypatch.setattr(fair_queue, "_SMALLEST_SHARE", SMALLEST_SHARE)
+    queue = queue_of(unit_s=1e3)  # a very slow model
+    queue.put(work_of([1.0] * 2 * SMALLEST_SHARE))
+    assert [step.units for step in steps(queue)] == [SMALLEST_SHARE] * 2
 
 
 def test_items_of_a_request_are_taken_largest_first():

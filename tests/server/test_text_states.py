@@ -67,7 +67,7 @@ def test_a_text_is_encoded_once(texts, encoded):
     second = texts.states(TEXTS[4:], 4)
     assert encoded() == 12
     for one, other in zip(first[4:], second, strict=False):
-        assert one is other
+        assert one.slots is other.slots
     assert texts.num_reused == 4
     stats = texts.stats()
     assert (stats.hits, stats.misses, stats.num_items) == (4, 12, 12)
@@ -75,7 +75,7 @@ def test_a_text_is_encoded_once(texts, encoded):
 
 def test_texts_named_twice_are_one(texts, encoded):
     one, two = texts.states([TEXTS[0], TEXTS[0]], 4)
-    assert one is two
+    assert one.slots is two.slots
     assert encoded() == 1
 
 
@@ -234,9 +234,9 @@ def test_other_ratios_and_limits_are_kept_apart(shared, texts, encoded):
     assert encoded() == 4
     again = [texts.states(TEXTS[:1], ratio, max_tokens=most)[0] for ratio, most in kinds]
     assert encoded() == 4
-    assert all(one is other for one, other in zip(made, again, strict=True))
+    assert all(one.slots is other.slots for one, other in zip(made, again, strict=True))
     assert made[1].compression_ratio == 3
-    assert len(set().union(*(one.identities for one in made))) == 4
+    assert len(set().union(*(one.identities for one in again))) == 4
 
 
 def test_texts_are_cut_at_tokens_of_their_own(shared, texts):
@@ -362,6 +362,7 @@ def test_a_refusal_does_not_harm_those_who_may_cut(shared, texts):
 
 
 def test_a_text_that_comes_again_finds_its_keys_and_values(shared, texts):
+    """To fill the cache costs as much as to score once; so that is done from the second time on."""
     prompt = shared.pipeline.prompt("a river", shared.default_instruction)
 
     def hits():
@@ -372,10 +373,18 @@ def test_a_text_that_comes_again_finds_its_keys_and_values(shared, texts):
         return margin, after.hits - before.hits, after.misses - before.misses
 
     first, *counts = hits()
-    assert counts == [0, 1]
+    assert counts == [0, 0]
     second, *counts = hits()
+    assert counts == [0, 1]
+    third, *counts = hits()
     assert counts == [1, 0]
-    assert first == second
+    assert second == third == pytest.approx(first, abs=1e-4)
+
+
+def test_deterministic_scores_never_depend_on_whether_a_text_came_before(load):
+    reranker = load(deterministic=True)
+    texts = TextStates(reranker, BUDGET)
+    assert [texts.states(TEXTS[:1], 4)[0].identities for _ in range(3)] == [None] * 3
 
 
 def test_what_is_kept_has_memory_of_its_own(texts):
