@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,6 +26,7 @@ from kalm_reranker.errors import (
 from kalm_reranker.index.passage_index import PassageIndex
 from kalm_reranker.options import UNSET
 from kalm_reranker.reranker import KaLMReranker
+from kalm_reranker.search.filters import Predicate, predicate_of
 from kalm_reranker.server.answering import ModelFacts
 from kalm_reranker.server.calls import (
     AddResult,
@@ -290,9 +291,23 @@ def _search(index: PassageIndex, call: SearchCall) -> "SearchResults":
         # A ratio of the request's own is for one pass.
         **({} if call.compression_ratio is UNSET else {"cascade": None}),
         fuse=call.fuse,
-        filter=call.filter,
+        filter=None if call.filter is None else _while_wanted(predicate_of(call.filter)),
     )
     return replace(results, notes=_told(results.notes, index))
+
+
+def _while_wanted(matches: Predicate) -> Predicate:
+    """Returns a filter that ends the search as soon as its request is cancelled or too late.
+
+    One that matches nothing reads the metadata of all passages that the first stage can find.
+    """
+    flow = current_flow()
+
+    def matches_if_wanted(metadata: Mapping[str, Any]) -> bool:
+        flow.check()
+        return matches(metadata)
+
+    return matches_if_wanted
 
 
 def _told(notes: Iterable[str], index: PassageIndex) -> tuple[str, ...]:

@@ -115,6 +115,12 @@ SEARCH = [
     ({"query": _Q, "filter": {"year": {"$near": 1}}}, "filter", "unknown operator"),
     ({"query": _Q, "filter": {"year": {}}}, "filter", "no operator"),
     ({"query": _Q, "filter": {"year": {"$gte": None}}}, "filter", "number or text"),
+    ({"query": _Q, "filter": {f"f{i}": i for i in range(101)}}, "filter", "100 conditions"),
+    (
+        {"query": _Q, "filter": {"a": {"$ne": 1}} | {f"f{i}": i for i in range(100)}},
+        "filter",
+        "101",
+    ),
     ({"query": _Q, "compression_ratio": 0}, "compression_ratio", "from 1 to"),
 ]
 

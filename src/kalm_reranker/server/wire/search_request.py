@@ -11,12 +11,13 @@ from kalm_reranker.options import UNSET
 from kalm_reranker.search.filters import predicate_of
 from kalm_reranker.server.calls import SearchCall
 from kalm_reranker.server.request_errors import InvalidRequestError
-from kalm_reranker.server.wire.checking import REQUEST_CONFIG, checked
+from kalm_reranker.server.wire.checking import REQUEST_CONFIG, checked, refused
 from kalm_reranker.server.wire.fields import Query, Ratio, Text, Wanted
 from kalm_reranker.server.wire.scoring_options import not_done
 
 _DEFAULT_TOP = 10
 _DEFAULT_CANDIDATES = 100
+_MOST_CONDITIONS = 100  # each is looked at for each passage that the first stage can find
 _MOST_CHARACTERS = 300  # of a message that quotes the request's own words
 
 _ORDER_SCHEMA = {"type": ["number", "string"]}
@@ -43,7 +44,13 @@ _CONDITION_SCHEMA: Final = {
 }
 _Filter = Annotated[
     dict[str, Any],
-    WithJsonSchema({"type": "object", "additionalProperties": _CONDITION_SCHEMA}),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": _MOST_CONDITIONS,
+            "additionalProperties": _CONDITION_SCHEMA,
+        }
+    ),
 ]
 
 
@@ -141,6 +148,15 @@ def read_search(body: Mapping[str, Any], *, max_results: int) -> Search:
 
 def _checked_filter(given: dict[str, Any] | None) -> dict[str, Any] | None:
     if given:
+        conditions = sum(
+            max(1, len(value)) if isinstance(value, dict) else 1 for value in given.values()
+        )
+        if conditions > _MOST_CONDITIONS:
+            raise refused(
+                ("filter",),
+                f"must hold at most {_MOST_CONDITIONS} conditions; got {conditions:,}.",
+                "$in takes any number of values.",
+            )
         try:
             predicate_of(given)
         except InvalidOptionError as error:
