@@ -148,6 +148,17 @@ class TestDocs:
         assert client.get("/rerank-api/health/live").status_code == 200
         assert client.get("/health/live").status_code == 200
 
+    @pytest.mark.parametrize("prefix", ["/probe", "/v1", "/health"])
+    def test_behind_a_prefix_with_the_name_of_an_endpoint(self, start, connect, prefix):
+        client = connect(start(root_path=prefix))
+        for path in ("/probe", "/v1/models", "/health/live"):
+            method = "POST" if path == "/probe" else "GET"
+            for sent in (path, prefix + path):  # taken off, or not
+                answer = client.request(
+                    method, sent, json={"query": "a"} if method == "POST" else None
+                )
+                assert answer.status_code == 200, sent
+
 
 def test_translation_to_openapi_3_0():
     schema = {

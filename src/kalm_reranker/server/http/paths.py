@@ -1,5 +1,6 @@
 """The path that routing looks at."""
 
+from starlette.routing import Match
 from starlette.types import Scope
 
 # Open without an API key: those who watch a server need not be able to use it.
@@ -12,7 +13,16 @@ def route_path(scope: Scope) -> str:
     Exactly as the router takes it off: another opinion here would open guarded paths.
     """
     path: str = scope["path"]
+    return path[len(scope["root_path"]) :] if has_prefix(scope) else path
+
+
+def has_prefix(scope: Scope) -> bool:
+    """Returns whether a path begins with the prefix of a reverse proxy."""
+    path: str = scope["path"]
     prefix: str = scope.get("root_path", "")
-    if prefix and path.startswith(prefix) and path[len(prefix) :][:1] in ("", "/"):
-        return path[len(prefix) :]
-    return path
+    return bool(prefix) and path.startswith(prefix) and path[len(prefix) :][:1] in ("", "/")
+
+
+def is_route(scope: Scope) -> bool:
+    """Returns whether the app has an endpoint at a request's path, for whatever method."""
+    return any(route.matches(scope)[0] is not Match.NONE for route in scope["app"].routes)

@@ -15,6 +15,7 @@ from kalm_reranker.server.failures import (
     failure_response,
     log_failure,
 )
+from kalm_reranker.server.http.paths import has_prefix, is_route
 from kalm_reranker.server.metrics import route_template
 from kalm_reranker.server.state import AppState
 
@@ -45,6 +46,10 @@ class RequestScope:
             return
         started = time.monotonic()
         scope["root_path"] = self._prefix
+        if has_prefix(scope) and is_route({**scope, "root_path": ""}):
+            # A proxy takes the prefix off, or leaves it: what comes as /rerank from behind a proxy
+            # at /rerank is our path of that name, not the prefix with nothing behind it.
+            scope["root_path"] = ""
         state = scope.setdefault("state", {})
         request_id = state["request_id"] = _request_id(Headers(scope=scope))
         status: int | None = None
