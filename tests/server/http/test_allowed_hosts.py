@@ -24,6 +24,8 @@ def client():
         ("127.0.0.1:8000", True),
         ("[::1]:8000", True),
         ("[::1]", True),
+        ("[::1].evil.example", False),
+        ("[::1]:evil", False),
         ("evil.example", False),
         ("evil.example:8000", False),
         ("localhost.evil.example", False),

@@ -80,6 +80,7 @@ class AllowedHosts:
 
 def _without_port(host: str) -> str:
     if host.startswith("["):  # [::1]:8000
-        return host[1:].partition("]")[0]
+        address, _, port = host[1:].partition("]")
+        return address if not port or (port[0] == ":" and port[1:].isdigit()) else host
     name, _, port = host.rpartition(":")
     return name if name and port.isdigit() else host
