@@ -26,6 +26,7 @@ from kalm_reranker.server.http.allowed_hosts import is_loopback
 from kalm_reranker.server.http.connections import limited
 from kalm_reranker.server.lifecycle import Lifecycle, Load
 from kalm_reranker.server.listening import listen, url_of
+from kalm_reranker.server.open_files import allow_open_files, most_connections
 from kalm_reranker.server.settings import ServerSettings
 from kalm_reranker.server.state import state_of
 
@@ -34,9 +35,6 @@ logger = logging.getLogger(__name__)
 Announce = Callable[[str], None]
 
 _POLL_S = 0.02
-# Clients keep connections open between requests. With those at work, fewer than the 1,024 files
-# that a process may have open on most systems.
-_IDLE_CONNECTIONS = 512
 # Longer than clients and proxies keep a connection that they do not use (up to a minute): else one
 # of them sends a request just when it is closed here, and gets no answer.
 _KEEP_ALIVE_S = 75
@@ -56,6 +54,7 @@ def serve(settings: ServerSettings, load: Load, *, announce: Announce) -> None:
     Raises:
         KalmRerankerError: It cannot listen, or the model cannot be loaded.
     """
+    allow_open_files(settings.limits)
     sockets = listen(settings.host, settings.port)
     if not settings.api_keys and not is_loopback(settings.host):
         announce(
@@ -153,7 +152,7 @@ def _config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
         app,
         http=limited(
             head_timeout_s=settings.limits.body_timeout_s,
-            max_connections=settings.limits.max_pending_requests + _IDLE_CONNECTIONS,
+            max_connections=most_connections(settings.limits),
         ),
         ws="none",
         lifespan="on",
