@@ -12,6 +12,8 @@ from kalm_reranker import KaLMReranker
 from kalm_reranker.batching.batched_compute import BatchedCompute
 from kalm_reranker.batching.engine_thread import EngineThread
 from kalm_reranker.batching.flow import Flow, working_for
+from kalm_reranker.batching.kinds import Encode
+from kalm_reranker.engine.compute import DirectCompute
 from kalm_reranker.errors import (
     DeadlineExceededError,
     NonFiniteScoreError,
@@ -201,7 +203,19 @@ def test_after_the_end_nobody_waits(reranker):
 
 def test_what_is_kept_of_a_passage_is_its_own_memory(reranker):
     """Not a view of a batch that other requests' passages were in."""
-    with batched(reranker):
-        states = reranker.encode(["a", "b " * 50, "c"])
-    for part in states:
-        assert part.slots.untyped_storage().nbytes() == part.num_bytes
+    kind = Encode(reranker.pipeline.direct, 4, torch.device("cpu"))
+    for slots in kind.run([[1] * 9, [2] * 50, [3]]):
+        assert slots.untyped_storage().nbytes() == slots.numel() * slots.element_size()
+
+
+def test_whoever_was_cancelled_while_the_last_step_ran_does_not_go_on(reranker, monkeypatch):
+    """It would tokenize, join and copy for nobody."""
+    flow, encode = Flow(), DirectCompute.encode
+
+    def cancelled_meanwhile(*args, **options):
+        flow.cancel()
+        return encode(*args, **options)
+
+    monkeypatch.setattr(DirectCompute, "encode", cancelled_meanwhile)
+    with batched(reranker), working_for(flow), pytest.raises(RequestCancelledError):
+        reranker.encode(["a text"])

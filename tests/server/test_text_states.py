@@ -130,6 +130,21 @@ def test_what_another_request_finishes_between_two_looks_is_not_encoded_again(
     assert encoded() == 1
 
 
+def test_what_is_encoded_is_there_before_nobody_encodes_it_any_more(texts):
+    """Between the two, another request would encode it again."""
+    put, unclaimed = texts._kept.put, []
+
+    def watched(kind, key, *args):
+        if (kind, key) not in texts._under_way:
+            unclaimed.append(key)
+        put(kind, key, *args)
+
+    texts._kept.put = watched
+    texts.states(TEXTS, 4)
+    assert not unclaimed
+    assert texts.stats().num_items == 12
+
+
 def waits(texts, threads, wanted, flow):
     """A request that asks for what another one is encoding."""
     waiting = threading.Event()
