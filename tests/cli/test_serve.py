@@ -43,6 +43,7 @@ LIMITS = {
     "max_body_bytes": ("--max-body-bytes 3", 3),
     "max_pending_requests": ("--max-pending-requests 4", 4),
     "max_pending_bytes": ("--max-pending-bytes 99999999", 99_999_999),
+    "max_instruction_tokens": ("--max-instruction-tokens 5", 5),
     "max_results": ("--max-results 6", 6),
     "request_timeout_s": ("--request-timeout 7.5", 7.5),
     "body_timeout_s": ("--body-timeout 8", 8.0),

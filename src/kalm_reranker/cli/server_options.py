@@ -24,6 +24,10 @@ MaxPendingRequestsOption = Annotated[
 MaxPendingBytesOption = Annotated[
     int, _limit("--max-pending-bytes", "Bytes of the bodies of those; more get 429.")
 ]
+MaxInstructionTokensOption = Annotated[
+    int,
+    _limit("--max-instruction-tokens", "Tokens of a request's task instruction; more get 400."),
+]
 MaxResultsOption = Annotated[
     int, _limit("--max-results", "Largest top_k and candidates of a search.")
 ]

@@ -36,6 +36,7 @@ from kalm_reranker.server.calls import (
     SearchCall,
 )
 from kalm_reranker.server.counting import service_counts
+from kalm_reranker.server.instructions import check_instruction
 from kalm_reranker.server.scoring import Scorer
 from kalm_reranker.server.settings import Limits
 from kalm_reranker.server.states_budget import StatesBudget
@@ -79,6 +80,7 @@ class Service:
     ) -> None:
         self._reranker = reranker
         self._index = index
+        self._limits = limits
         self._listener = listener or NoListener()
         self._engine = EngineThread(limits.target_step_s, self._listener)
         self._shared: list[KaLMReranker] = []
@@ -100,15 +102,22 @@ class Service:
     async def score(self, call: ScoreCall, deadline: float) -> ScoreResult:
         """Scores pairs; see `Answering`."""
         self._num_documents += len(call.documents)
-        return await self._in_thread(deadline, lambda: self._scorer.score(call))
+
+        def work() -> ScoreResult:
+            self._check_instruction(call.instruction)
+            return self._scorer.score(call)
+
+        return await self._in_thread(deadline, work)
 
     async def search(self, call: SearchCall, deadline: float) -> "SearchResults":
         """Searches the index; see `Answering`."""
         index = self._needed_index()
-        return await self._in_thread(
-            deadline,
-            lambda: _search(index, call),
-        )
+
+        def work() -> "SearchResults":
+            self._check_instruction(call.instruction)
+            return _search(index, call)
+
+        return await self._in_thread(deadline, work)
 
     async def add(self, passages: Sequence[PassageInput], deadline: float) -> AddResult:
         """Stores passages; see `Answering`."""
@@ -180,6 +189,10 @@ class Service:
             reranker.pipeline.compute = reranker.pipeline.direct
         if self._index is not None:
             self._index.close()
+
+    def _check_instruction(self, instruction: str | None) -> None:
+        tokenizer = self._reranker.pipeline.tokenizer
+        check_instruction(tokenizer, instruction, self._limits.max_instruction_tokens)
 
     def _share(self, reranker: KaLMReranker) -> None:
         """Has a model's pipeline run in the engine thread."""

@@ -75,6 +75,7 @@ class Limits:
         max_body_bytes: Bytes of a request's body; more get 413.
         max_pending_requests: Requests that are accepted and not answered yet; more get 429.
         max_pending_bytes: Bytes of the bodies of those; more get 429.
+        max_instruction_tokens: Tokens of a request's task instruction; more get 400.
         max_results: Largest `top_k` and `candidates` of a search.
         request_timeout_s: Seconds from acceptance to answer; later it is 504.
         body_timeout_s: Seconds in which a body must have arrived; later it is 408.
@@ -90,6 +91,7 @@ class Limits:
     max_body_bytes: int = 16 * _MIB
     max_pending_requests: int = 256
     max_pending_bytes: int = 256 * _MIB
+    max_instruction_tokens: int = 1_024
     max_results: int = 1_000
     request_timeout_s: float = 300.0
     body_timeout_s: float = 30.0
@@ -101,6 +103,7 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("max_documents", "max_body_bytes", "max_pending_requests", "max_results"):
             check_count(getattr(self, name), name)
+        check_count(self.max_instruction_tokens, "max_instruction_tokens")
         check_bytes(self.text_cache_bytes, "text_cache_bytes")
         check_count(self.states_bytes, "states_bytes")
         check_count(self.max_pending_bytes, "max_pending_bytes")
