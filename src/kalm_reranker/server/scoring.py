@@ -72,9 +72,13 @@ class Scorer:
                 flow.continues = False
                 places = [place for document in block for place in pairs_of[document]]
                 pairs = [(call.pairs[place][0], rows[call.pairs[place][1]]) for place in places]
-                scored = self._pipeline.score_states(prompts, states, pairs, False)
-            for place, (query, row), margin in zip(places, pairs, scored, strict=True):
-                margins[place] = margin
+                # Each once: in another batch the same pair may differ in its last digits, and
+                # equal documents would change places.
+                distinct = list(dict.fromkeys(pairs))
+                scored = self._pipeline.score_states(prompts, states, distinct, False)
+            margin_of = dict(zip(distinct, scored, strict=True))
+            for place, (query, row) in zip(places, pairs, strict=True):
+                margins[place] = margin_of[query, row]
                 num_tokens += len(prompts[query].ids) + states.token_counts[row]
             truncated += [document for document in block if states.truncated[rows[document]]]
         return ScoreResult(
