@@ -320,7 +320,7 @@ def test_random_bytes_do_no_harm(shared):
 
 
 def test_more_connections_than_may_be_are_503(start, monkeypatch):
-    monkeypatch.setattr("kalm_reranker.server.run._IDLE_CONNECTIONS", 3)
+    monkeypatch.setattr("kalm_reranker.server.open_files.IDLE_CONNECTIONS", 3)
     server = start(limits=Limits(max_pending_requests=1))
     assert isinstance(server.server, Server)
     connections = [RawConnection(server) for _ in range(4)]
