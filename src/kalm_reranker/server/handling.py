@@ -29,6 +29,7 @@ from kalm_reranker.server.state import state_of
 _T = TypeVar("_T")
 
 _SMALL_BODY = 64 * 1024  # bytes that are parsed, and whose answer is rendered, in the event loop
+_FEW_DOCUMENTS = 100  # whose answer is rendered in the event loop
 _VALUES_PER_DOCUMENT = 100  # fields and metadata that a document may have, on average
 _METHODS_WITH_BODY = ("POST", "PUT", "PATCH")
 
@@ -100,7 +101,8 @@ async def handle(
                 value = await _answer(request, answer, exchange, ticket)
             finally:
                 request.state.documents = exchange.documents
-            return await _respond(value, large=size > _SMALL_BODY)
+            is_large = size > _SMALL_BODY or (exchange.documents or 0) > _FEW_DOCUMENTS
+            return await _respond(value, large=is_large)
     except Exception as error:  # whatever it is, the client gets a body it can read
         failure = failure_of(error)
         log_failure(failure, error, request_id)

@@ -26,6 +26,7 @@ from kalm_reranker.server.http.allowed_hosts import is_loopback
 from kalm_reranker.server.http.connections import limited
 from kalm_reranker.server.lifecycle import Lifecycle, Load
 from kalm_reranker.server.listening import listen, url_of
+from kalm_reranker.server.memory import share_arenas
 from kalm_reranker.server.open_files import allow_open_files, most_connections
 from kalm_reranker.server.settings import ServerSettings
 from kalm_reranker.server.state import state_of
@@ -55,6 +56,7 @@ def serve(settings: ServerSettings, load: Load, *, announce: Announce) -> None:
         KalmRerankerError: It cannot listen, or the model cannot be loaded.
     """
     allow_open_files(settings.limits)
+    share_arenas()
     sockets = listen(settings.host, settings.port)
     if not settings.api_keys and not is_loopback(settings.host):
         announce(

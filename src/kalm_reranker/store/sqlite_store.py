@@ -20,6 +20,7 @@ from kalm_reranker.errors import (
     KalmRerankerError,
     StoreBusyError,
     StoreExistsError,
+    StoreNotFoundError,
     StoreWriteError,
 )
 from kalm_reranker.store.checksums import bytes_checksum
@@ -69,8 +70,10 @@ class SQLiteStore(SQLiteFeed):
         super().__init__(Connections(folder / STORE_FILE))
         self._folder = folder
         self._lock = WriterLock(folder / _LOCK_FILE)
+        self._file: tuple[int, int] | None = None  # device and inode, while it is open
         try:
             self._header = self._read_header()
+            self._check_still_there()
         except BaseException:
             self.close()
             raise
@@ -236,8 +239,10 @@ class SQLiteStore(SQLiteFeed):
         Raises:
             StoreBusyError: Another process or thread holds it for longer than `wait_s`.
             StoreWriteError: The folder cannot be written.
+            StoreNotFoundError: The file was deleted or replaced since it was opened.
         """
         with self._lock.held(wait_s=wait_s):
+            self._check_still_there()
             yield
 
     def counts(self) -> StoreCounts:
@@ -293,6 +298,22 @@ class SQLiteStore(SQLiteFeed):
     def close(self) -> None:
         """Closes all files. Using the store afterwards opens them again."""
         self._connections.close()
+        self._file = None
+
+    def _check_still_there(self) -> None:
+        """Refuses to write into a file that has no name any more: all of it would be lost."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            status = None
+        file = None if status is None else (status.st_dev, status.st_ino)
+        if self._file is None:
+            self._file = file
+        if file is None or file != self._file:
+            raise StoreNotFoundError(
+                f"{self.path} was deleted or replaced since it was opened.",
+                hint="Open the index again.",
+            )
 
     def _write(self, change: Callable[[StoreWriter], int], *, is_repair: bool = False) -> int:
         with self.writing(wait_s=_WAIT_S):
