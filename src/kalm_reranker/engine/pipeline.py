@@ -393,7 +393,7 @@ class Pipeline:
         prompt_ids = [self.prompt(query, instruction) for query in prompts]
         margins = [0.0] * len(pairs)
         documents = list(wanted)
-        for texts in self.blocks(documents, ratio):
+        for texts in self._blocks(documents, ratio):
             states = self.encode(
                 texts, ratio, self._unrecorded, show_progress, store_on=self.model.device
             )
@@ -411,17 +411,10 @@ class Pipeline:
         self.stats.add(passages_reused=len(pairs) - len(documents))
         return margins
 
-    def blocks(
-        self, documents: Sequence[str], ratio: int, num_bytes: int = _BLOCK_BYTES
-    ) -> Iterator[list[str]]:
-        """Yields documents whose states are in memory together.
-
-        Args:
-            documents: Their texts.
-            ratio: At which their states are kept.
-            num_bytes: Of the states of a block, as if each document had the longest length.
-        """
-        most = max(_SMALLEST_BLOCK, num_bytes // self.states_bytes(self.options.max_length, ratio))
+    def _blocks(self, documents: Sequence[str], ratio: int) -> Iterator[list[str]]:
+        """Yields documents whose states are in memory together, all of the longest length."""
+        largest_bytes = self.states_bytes(self.options.max_length, ratio)
+        most = max(_SMALLEST_BLOCK, _BLOCK_BYTES // largest_bytes)
         block: list[str] = []
         num_windows = 0
         for text in documents:
