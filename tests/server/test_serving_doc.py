@@ -40,6 +40,7 @@ def test_all_options_are_explained_and_there_are_no_others():
     assert told == there - {"--help", "-h"}
     # Elsewhere in the text, also in commands of other programs.
     others = {"--cors", "--gpus", "--build-arg", "--target", "--rm", "--json", "--help"}
+    others |= {"--rounds", "--round-seconds"}
     mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT))
     assert mentioned - others <= there
 
