@@ -215,16 +215,6 @@ class PassageStates:
             self.identities if same else self._derived_identities(str(slots.dtype)),
         )
 
-    def without_identities(self) -> "PassageStates":
-        """Returns the same states, of which nothing is kept."""
-        return PassageStates(
-            self.slots,
-            self.token_counts,
-            self.truncated,
-            self.compression_ratio,
-            self.provenance,
-        )
-
     def _derived_identities(self, change: str) -> list[Hashable] | None:
         """Identities of states that are made from these by a change that has a name."""
         if self.identities is None:

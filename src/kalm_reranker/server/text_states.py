@@ -1,9 +1,9 @@
 """States of documents that came as text, kept by the hash of the text: none is encoded twice.
 
-A text that comes for the first time is scored without the prefix cache: filling that for it costs
-as much as scoring it, which pays only if it comes again. From the second time on its states have an
-identity, by which the cache finds it. With `deterministic` they never have, since the two ways
-round differently.
+Texts of some length have an identity, by which the prefix cache finds them when they come again. Of
+short ones filling that cache would take half as long again as encoding and scoring them, for texts
+that mostly come once. It is decided by the length alone, so that the same request takes the same
+path, and gets the same bits, the first time and later.
 
 A document that two requests send at the same time is encoded for one of them; the other waits.
 """
@@ -17,6 +17,7 @@ import torch
 
 from kalm_reranker.batching.flow import current_flow
 from kalm_reranker.encoding.states import PassageStates
+from kalm_reranker.engine.pipeline import TokenizedPassage
 from kalm_reranker.errors import InvalidTextError
 from kalm_reranker.model.pooling import check_ratio
 from kalm_reranker.reranker import KaLMReranker
@@ -26,6 +27,9 @@ _HASH_BYTES = 16
 # What an item takes besides its slots, measured: 2.3 kB for the shortest texts.
 _ITEM_BYTES = 2_400
 _LOOK_S = 0.1  # how often a request that waits for another looks whether it is itself still wanted
+
+# Of a passage, so that filling the prefix cache takes a small part of what encoding it does.
+_FEWEST_TOKENS = 128
 
 # Whoever sends one of a large request's texts waits for so many of them, not for all.
 _CLAIMED_TOGETHER = 32
@@ -58,7 +62,7 @@ class TextStates:
     def __init__(self, reranker: KaLMReranker, budget_bytes: int) -> None:
         self._reranker = reranker
         self._pipeline = reranker.pipeline
-        self._is_deterministic = reranker.options.deterministic
+        self._keeps_prefixes = budget_bytes > 0 and not reranker.options.deterministic
         self._kept = HotTier(budget_bytes, item_bytes=_ITEM_BYTES)
         self._lock = threading.Lock()  # guards all below
         self._under_way: dict[tuple[_Kind, int], Future[PassageStates | None]] = {}
@@ -175,9 +179,10 @@ class TextStates:
                 ratio,
                 self._reranker.provenance,
                 store_on=torch.device("cpu"),
-                identities=None
-                if self._is_deterministic
-                else [("text", kind, key) for key in texts],
+                identities=[
+                    ("text", kind, key) if self._is_worth_keeping(passage) else None
+                    for key, passage in zip(texts, tokenized, strict=True)
+                ],
             )
             made = dict(zip(texts, states, strict=True))
         except BaseException:
@@ -186,7 +191,14 @@ class TextStates:
         for key, one in made.items():
             self._kept.put(kind, key, one, one.num_bytes)
         self._settle(kind, texts, made)
-        return {key: one.without_identities() for key, one in made.items()}
+        return made
+
+    def _is_worth_keeping(self, passage: TokenizedPassage) -> bool:
+        """Returns whether the prefix cache may keep a passage.
+
+        With `deterministic`, bits are those of a reranker without it, whose texts have no identity.
+        """
+        return self._keeps_prefixes and passage.num_tokens >= _FEWEST_TOKENS
 
     def _refuse_cut(self, kind: _Kind, texts: Mapping[int, str], cut: Mapping[int, bool]) -> None:
         """Refuses texts of which one is cut.
