@@ -38,9 +38,7 @@ def batched(reranker, target_s=TARGET_S):
     """Has a reranker run in an engine thread."""
     pipeline = reranker.pipeline
     engine = EngineThread(target_s)
-    pipeline.compute = BatchedCompute(
-        engine, pipeline.direct, width=reranker.width, dtype=reranker.dtype
-    )
+    pipeline.compute = BatchedCompute(engine, pipeline.direct)
     try:
         yield engine
     finally:

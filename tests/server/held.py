@@ -57,9 +57,7 @@ def held(pipeline):
 def batched(reranker):
     """Has a reranker run in an engine thread."""
     pipeline, engine = reranker.pipeline, EngineThread(TARGET_S)
-    pipeline.compute = BatchedCompute(
-        engine, pipeline.direct, width=reranker.width, dtype=reranker.dtype
-    )
+    pipeline.compute = BatchedCompute(engine, pipeline.direct)
     try:
         yield engine
     finally:

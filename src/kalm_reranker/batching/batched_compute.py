@@ -24,17 +24,11 @@ class BatchedCompute:
     Args:
         thread: Runs the model.
         direct: How it does.
-        width: D, the values of a passage state.
-        dtype: Of passage states.
     """
 
-    def __init__(
-        self, thread: EngineThread, direct: DirectCompute, *, width: int, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, thread: EngineThread, direct: DirectCompute) -> None:
         self._thread = thread
         self._direct = direct
-        self._width = width
-        self._dtype = dtype
 
     def encode(
         self,
@@ -59,7 +53,9 @@ class BatchedCompute:
         )
         on_progress(len(passages))
         if not slots:
-            return torch.empty(0, self._width, dtype=self._dtype, device=store_on)
+            model = self._direct.model
+            width = model.config.encoder.hidden_width
+            return torch.empty(0, width, dtype=model.dtype, device=store_on)
         return torch.cat(slots)
 
     def score(

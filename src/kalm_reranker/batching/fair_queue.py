@@ -26,8 +26,6 @@ from kalm_reranker.batching.work import Kind, Work
 
 # Shares in a step, at most: by then its constant cost is a few percent of it.
 _MOST_SHARES = 8
-
-
 # A share is never less, however slow the model: smaller steps are mostly their constant cost.
 _SMALLEST_SHARE = 512  # tokens, about: a request with a few short documents
 

@@ -22,6 +22,11 @@ class DocumentInput:
     text: str | None = None
     id: str | None = None
 
+    @property
+    def stored_id(self) -> str | None:
+        """The id of the stored passage that is meant; None for a text, whatever its label."""
+        return self.id if self.text is None else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreCall:

@@ -8,7 +8,7 @@ from kalm_reranker.encoding.states import PassageStates
 from kalm_reranker.encoding.texts import check_query, check_text
 from kalm_reranker.encoding.windows import check_window_ratio, num_windows
 from kalm_reranker.engine.prompt import Prompt
-from kalm_reranker.errors import NoIndexError, UnknownPassageError
+from kalm_reranker.errors import NoIndexError
 from kalm_reranker.index.passage_index import PassageIndex
 from kalm_reranker.model.pooling import check_ratio
 from kalm_reranker.options import UNSET, RatioOption
@@ -17,7 +17,7 @@ from kalm_reranker.server.calls import PairResult, ScoreCall, ScoreResult
 from kalm_reranker.server.request_errors import InvalidRequestError
 from kalm_reranker.server.states_budget import StatesBudget
 from kalm_reranker.server.text_states import TextStates, TextTooLongError
-from kalm_reranker.server.unknown_ids import unknown_passages
+from kalm_reranker.server.unknown_ids import naming_unknown
 
 _T = TypeVar("_T")
 
@@ -140,7 +140,7 @@ class Scorer:
         if options.long_documents != "windows":
             return [1] * len(documents)
         given = [call.documents[document] for document in documents]
-        ids = [one.id for one in given if one.text is None and one.id is not None]
+        ids = [one.stored_id for one in given if one.stored_id is not None]
         stored = self._stored(lambda index: index.token_counts(ids), ids) if ids else []
         num_tokens = dict(zip(ids, stored, strict=True))
         counts = []
@@ -163,8 +163,8 @@ class Scorer:
         ids: dict[str, list[int]] = {}
         for document in block:
             given = call.documents[document]
-            if given.id is not None and given.text is None:
-                ids.setdefault(given.id, []).append(document)
+            if given.stored_id is not None:
+                ids.setdefault(given.stored_id, []).append(document)
             else:
                 text = check_text(given.text, f"documents[{document}]")
                 texts.setdefault(text, []).append(document)
@@ -212,16 +212,14 @@ class Scorer:
                 "Documents are named by id, but this server has no index.",
                 hint="Start it with --index FOLDER, or send documents as text.",
             )
-        try:
+        with naming_unknown(self._index, ids):
             return read(self._index)
-        except UnknownPassageError:
-            raise unknown_passages(self._index, ids) from None
 
     def _stored_texts(self, call: ScoreCall) -> dict[int, str | None]:
         names = {
-            place: document.id
+            place: document.stored_id
             for place, document in enumerate(call.documents)
-            if document.id is not None and document.text is None
+            if document.stored_id is not None
         }
         if not call.return_text or not names:
             return {}

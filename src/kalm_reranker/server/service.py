@@ -21,7 +21,6 @@ from kalm_reranker.errors import (
     NoIndexError,
     NotReadyError,
     StoreBusyError,
-    UnknownPassageError,
 )
 from kalm_reranker.index.passage_index import PassageIndex
 from kalm_reranker.options import UNSET
@@ -41,7 +40,7 @@ from kalm_reranker.server.scoring import Scorer
 from kalm_reranker.server.settings import Limits
 from kalm_reranker.server.states_budget import StatesBudget
 from kalm_reranker.server.text_states import TextStates
-from kalm_reranker.server.unknown_ids import unknown_passages
+from kalm_reranker.server.unknown_ids import naming_unknown
 from kalm_reranker.store.passage import Passage
 
 if TYPE_CHECKING:
@@ -129,15 +128,20 @@ class Service:
         index = self._needed_index()
 
         def work() -> int:
-            with self._turn_to_write():
-                return _by_id(lambda: index.delete(ids, missing_ok=missing_ok), index, ids)
+            with self._turn_to_write(), naming_unknown(index, ids):
+                return index.delete(ids, missing_ok=missing_ok)
 
         return await self._in_thread(None, work)
 
     async def get(self, ids: Sequence[str]) -> list[Passage]:
         """Returns stored passages; see `Answering`."""
         index = self._needed_index()
-        return await self._in_thread(None, lambda: _by_id(lambda: index.get_many(ids), index, ids))
+
+        def work() -> list[Passage]:
+            with naming_unknown(index, ids):
+                return index.get_many(ids)
+
+        return await self._in_thread(None, work)
 
     def facts(self) -> ModelFacts:
         """Returns what is to be said of the model.
@@ -198,9 +202,7 @@ class Service:
         """Has a model's pipeline run in the engine thread."""
         pipeline = reranker.pipeline
         if pipeline.compute is pipeline.direct:
-            pipeline.compute = BatchedCompute(
-                self._engine, pipeline.direct, width=reranker.width, dtype=reranker.dtype
-            )
+            pipeline.compute = BatchedCompute(self._engine, pipeline.direct)
             self._shared.append(reranker)
 
     def _add(
@@ -279,18 +281,6 @@ class Service:
         finally:
             self._queued_s += flow.queued_s
             self._listener.queue_waited(flow.queued_s)
-
-
-def _by_id(work: Callable[[], _T], index: PassageIndex, ids: Sequence[str]) -> _T:
-    """Runs work on passages by id; an unknown one is said without the index's folder.
-
-    Raises:
-        UnknownPassageError: An id is not in the index.
-    """
-    try:
-        return work()
-    except UnknownPassageError:
-        raise unknown_passages(index, ids) from None
 
 
 def _search(index: PassageIndex, call: SearchCall) -> "SearchResults":

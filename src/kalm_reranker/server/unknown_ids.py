@@ -1,11 +1,25 @@
 """What a client is told of ids that its server does not have."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from kalm_reranker.errors import UnknownPassageError, shown
 from kalm_reranker.index.passage_index import PassageIndex
 
 _MOST_NAMED = 5
+
+
+@contextmanager
+def naming_unknown(index: PassageIndex, ids: Sequence[str]) -> Iterator[None]:
+    """Says an unknown id in the block without the index's folder.
+
+    Raises:
+        UnknownPassageError: An id is not in the index.
+    """
+    try:
+        yield
+    except UnknownPassageError:
+        raise unknown_passages(index, ids) from None
 
 
 def unknown_passages(index: PassageIndex, ids: Sequence[str]) -> UnknownPassageError:
